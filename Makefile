@@ -1,0 +1,52 @@
+# Every target sets up .venv first when it is missing or when pyproject.toml, constraints.txt or
+# the set-up script changed. Needs make and Python 3.12 or newer; uses uv where it is installed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := pyproject.toml constraints.txt scripts/setup_venv.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow bench lint notebooks clean
+
+help:
+	@echo "make demo        fit the tutorial's history and print the routing prompt"
+	@echo "make test        formatting, lint, types, layers and the fast tests"
+	@echo "make test-slow   the tests that fit real models for minutes"
+	@echo "make bench       speed and accuracy against the alternatives"
+	@echo "make lint        formatting, lint, types and layers only"
+	@echo "make notebooks   run every notebook from top to bottom"
+	@echo "make clean       remove .venv, caches and builds"
+
+demo: $(VENV)/.ready-run
+	@$(BIN)/skillinfer-bayes demo
+
+test: lint
+	$(BIN)/pytest -n 2
+
+test-slow: $(VENV)/.ready-dev
+	$(BIN)/pytest -n 2 -m slow
+
+bench: $(VENV)/.ready-bench
+	@set -e; for file in benchmarks/bench_*.py; do \
+		[ -e "$$file" ] || { echo "no benchmarks/bench_*.py to run"; exit 1; }; \
+		echo "== $$file"; $(BIN)/python "$$file"; \
+	done
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+notebooks: $(VENV)/.ready-notebooks
+	@set -e; for file in notebooks/*.ipynb; do \
+		[ -e "$$file" ] || { echo "no notebooks/*.ipynb to run"; exit 1; }; \
+		echo "== $$file"; $(BIN)/jupyter execute "$$file"; \
+	done
+
+$(VENV)/.ready-%: $(SETUP)
+	@sh scripts/setup_venv.sh $(VENV) $*
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
