@@ -1,0 +1,282 @@
+"""From whatever the caller holds to checked labels and plain float arrays."""
+
+from __future__ import annotations
+
+import numbers
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skillinfer_bayes.exceptions import (
+    HistoryError,
+    UnknownAgentError,
+    UnknownSkillError,
+    closest_match_hint,
+)
+from skillinfer_bayes.history.links import FloatArray
+
+
+def read_labels(labels: pd.Index, kind: str) -> tuple[str, ...]:
+    """Agent or skill names as strings; HistoryError for missing, empty or repeated ones."""
+    if isinstance(labels, pd.MultiIndex):
+        raise HistoryError(f"`scores` must have one level of {kind} names, got {labels.nlevels}")
+    if labels.hasnans:
+        where = int(np.flatnonzero(labels.isna())[0])
+        raise HistoryError(f"`scores` must name every {kind}, got no name at position {where}")
+    names = tuple(str(label) for label in labels)
+    if any(not name.strip() for name in names):
+        raise HistoryError(f"`scores` must name every {kind}, got an empty name")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise HistoryError(
+            f"`scores` must name each {kind} once, got {repeated[0]!r} "
+            f"{names.count(repeated[0])} times; merge or rename the repeats"
+            + (f" (also {repeated[1:6]})" if len(repeated) > 1 else "")
+        )
+    return names
+
+
+def read_numbers(
+    frame: pd.DataFrame, argument: str, agents: Sequence[str], skills: Sequence[str]
+) -> FloatArray:
+    """Cells as floats, NaN where missing.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (N, K)
+    argument : str
+        What the caller's argument is called.
+    agents, skills : sequence of str
+        Names of rows and columns, for messages.
+
+    Returns
+    -------
+    array of shape (N, K)
+
+    Raises
+    ------
+    HistoryError
+        Naming the first cell that is not a number, or infinite.
+    """
+    values = np.full(frame.shape, np.nan)
+    for position, skill in enumerate(skills):
+        values[:, position] = _read_column(frame.iloc[:, position], argument, agents, skill)
+    infinite = np.argwhere(np.isinf(values))
+    if len(infinite):
+        row, column = (int(i) for i in infinite[0])
+        raise HistoryError(
+            f"`{argument}` must be finite, got {values[row, column]} for agent {agents[row]!r}, "
+            f"skill {skills[column]!r}; leave the cell empty if it was not measured"
+        )
+    return values
+
+
+def _read_column(column: pd.Series, argument: str, agents: Sequence[str], skill: str) -> FloatArray:
+    kind = column.dtype
+    real = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+    if real and not pd.api.types.is_bool_dtype(kind):
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    cells = column.tolist()
+    missing = column.isna().tolist()
+    bad = [i for i, cell in enumerate(cells) if not missing[i] and not _is_number(cell)]
+    if bad:
+        raise HistoryError(_not_numeric(argument, agents, skill, cells, bad, len(cells)))
+    return np.array(
+        [np.nan if gone else float(cell) for cell, gone in zip(cells, missing, strict=True)]
+    )
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, numbers.Real) and not isinstance(cell, bool | np.bool_)
+
+
+def _not_numeric(
+    argument: str,
+    agents: Sequence[str],
+    skill: str,
+    cells: Sequence[object],
+    bad: Sequence[int],
+    total: int,
+) -> str:
+    first = bad[0]
+    place = f"agent {agents[first]!r}, skill {skill!r}"
+    if len(bad) == total and total > 1:
+        fix = (
+            "drop the column, pass its name as groups=, or make it the index if it holds "
+            "the agents' names"
+        )
+    else:
+        fix = "replace it by a number or leave the cell empty"
+    more = f" (and {len(bad) - 1} more in this column)" if len(bad) > 1 else ""
+    return f"`{argument}` must hold numbers, got {cells[first]!r} for {place}{more}; {fix}"
+
+
+def read_side_table(
+    given: Any, argument: str, agents: tuple[str, ...], skills: tuple[str, ...]
+) -> FloatArray | None:
+    """Item counts or standard errors, brought into the order of the scores.
+
+    Parameters
+    ----------
+    given : None, number, mapping or Series by skill, DataFrame, or array of shape (N, K)
+        A DataFrame must have the scores' agents and skills, in any order; a mapping may leave
+        skills out.
+    argument : str
+        `"n_items"` or `"stderr"`.
+    agents, skills : tuple of str
+
+    Returns
+    -------
+    array of shape (N, K) or None
+        NaN where not given.
+
+    Raises
+    ------
+    HistoryError
+        If shape or labels do not match, or a cell is not a finite number.
+    UnknownSkillError
+        If a mapping names a skill that the scores lack.
+    """
+    if given is None:
+        return None
+    shape = (len(agents), len(skills))
+    if isinstance(given, pd.DataFrame):
+        frame = _aligned(given, argument, agents, skills)
+    elif isinstance(given, Mapping | pd.Series):
+        check_skill_names(argument, given.keys(), skills)
+        row = {str(name): value for name, value in given.items()}
+        frame = pd.DataFrame([[row.get(name) for name in skills]] * len(agents), dtype=object)
+    elif np.ndim(given) in (0, 2):
+        array = np.asarray(given)
+        if array.ndim == 2 and array.shape != shape:
+            raise HistoryError(
+                f"`{argument}` must have the shape of the scores {shape}, got {array.shape}"
+            )
+        frame = pd.DataFrame(np.broadcast_to(array, shape))
+    else:
+        raise HistoryError(
+            f"`{argument}` must be a number, a mapping by skill or a table like the scores, "
+            f"got {type(given).__name__}"
+        )
+    return read_numbers(frame, argument, agents, skills)
+
+
+def _aligned(
+    frame: pd.DataFrame, argument: str, agents: tuple[str, ...], skills: tuple[str, ...]
+) -> pd.DataFrame:
+    labelled = frame.copy()
+    labelled.index = pd.Index([str(name) for name in frame.index], dtype=object)
+    labelled.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
+    for kind, wanted, found in (
+        ("agents", agents, labelled.index),
+        ("skills", skills, labelled.columns),
+    ):
+        lacking = [name for name in wanted if name not in found]
+        extra = [name for name in found if name not in set(wanted)]
+        if lacking or extra or len(found) != len(wanted):
+            raise HistoryError(
+                f"`{argument}` must have the same {kind} as the scores; missing "
+                f"{lacking[:5]}, unexpected {extra[:5]}, {len(found)} instead of {len(wanted)}"
+            )
+    return labelled.loc[list(agents), list(skills)]
+
+
+def check_skill_names(argument: str, names: Any, skills: Sequence[str]) -> None:
+    """UnknownSkillError with the closest match for a name that is no skill."""
+    for name in names:
+        if str(name) not in skills:
+            hint = closest_match_hint(name, skills)
+            raise UnknownSkillError(f"unknown skill {name!r} in `{argument}`; {hint}")
+
+
+def read_groups(given: Any, agents: tuple[str, ...]) -> tuple[str, ...] | None:
+    """One group name per agent, from a mapping or Series by agent or a list in order.
+
+    Raises
+    ------
+    HistoryError
+        If an agent has no group, or a list has another length than the agents.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping | pd.Series):
+        by_name = {str(name): group for name, group in given.items()}
+        groups = [by_name.get(name) for name in agents]
+    else:
+        groups = list(given)
+    if len(groups) != len(agents):
+        raise HistoryError(
+            f"`groups` must hold one group per agent ({len(agents)}), got {len(groups)}"
+        )
+    lacking = [name for name, group in zip(agents, groups, strict=True) if pd.isna(group)]
+    if lacking:
+        raise HistoryError(
+            f"`groups` must name a group for every agent, got none for {lacking[:5]}; give an "
+            "agent without relatives a group of its own"
+        )
+    return tuple(str(group) for group in groups)
+
+
+def read_covariates(
+    given: pd.DataFrame | None, agents: tuple[str, ...]
+) -> tuple[FloatArray | None, tuple[str, ...]]:
+    """Numeric covariates (N, P) in the agents' order, and their names.
+
+    Raises
+    ------
+    HistoryError
+        If an agent is absent or has an empty or non-numeric cell.
+    """
+    if given is None:
+        return None, ()
+    if not isinstance(given, pd.DataFrame):
+        kind = type(given).__name__
+        raise HistoryError(f"`covariates` must be a DataFrame indexed by agent, got {kind}")
+    names = read_labels(given.columns, "covariate")
+    frame = given.copy()
+    frame.index = pd.Index(read_labels(given.index, "agent"), dtype=object)
+    lacking = [name for name in agents if name not in frame.index]
+    if lacking:
+        raise HistoryError(f"`covariates` must have a row for every agent, got none: {lacking[:5]}")
+    frame = frame.loc[list(agents)]
+    for name in names:  # yes/no covariates are welcome as 1 and 0
+        if pd.api.types.is_bool_dtype(frame[name].dtype):
+            frame[name] = frame[name].astype("float64")
+    values = read_numbers(frame, "covariates", agents, names)
+    empty = np.argwhere(np.isnan(values))
+    if len(empty):
+        row, column = (int(i) for i in empty[0])
+        raise HistoryError(
+            f"`covariates` must be complete, got an empty cell for agent {agents[row]!r}, "
+            f"covariate {names[column]!r}; fill it first, for example with "
+            "covariates.fillna(covariates.median())"
+        )
+    return values, names
+
+
+def agent_positions(wanted: Sequence[str], agents: Sequence[str]) -> list[int]:
+    """Where the wanted agents sit; UnknownAgentError with the closest match if one does not."""
+    lookup = {name: i for i, name in enumerate(agents)}
+    for name in wanted:
+        if name not in lookup:
+            hint = closest_match_hint(name, agents)
+            raise UnknownAgentError(f"unknown agent {name!r}; {hint}")
+    return [lookup[name] for name in wanted]
+
+
+def split_columns(
+    scores: pd.DataFrame, groups: Any, covariates: Any
+) -> tuple[pd.DataFrame, Any, Any]:
+    """Move columns named as groups or covariates out of the scores."""
+    taken: list[str] = []
+    if isinstance(groups, str):
+        check_skill_names("groups", [groups], [str(name) for name in scores.columns])
+        taken, groups = [groups], scores[groups].tolist()
+    if covariates is not None and not isinstance(covariates, pd.DataFrame):
+        names = [covariates] if isinstance(covariates, str) else list(covariates)
+        check_skill_names("covariates", names, [str(name) for name in scores.columns])
+        taken, covariates = taken + names, scores[names]
+    return scores.drop(columns=taken), groups, covariates

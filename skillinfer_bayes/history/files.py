@@ -1,0 +1,90 @@
+"""Reading tables of agents by columns from files."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from skillinfer_bayes.exceptions import HistoryError, MissingDependencyError
+from skillinfer_bayes.history.cells import read_labels
+
+EMPTY_CELLS = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "-"]
+# Not a name that a skill could have by accident.
+AGENT_COLUMN = "\0agent"
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table of agents by columns from CSV, TSV or Parquet.
+
+    The first column of a text file holds the agents' names, taken as text whatever they look
+    like. A Parquet file keeps its index; one without takes its first column.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file ending in .csv, .tsv, .parquet or .pq.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by agent.
+
+    Raises
+    ------
+    HistoryError
+        If the file does not exist, has another ending or cannot be read.
+    MissingDependencyError
+        If Parquet support is not installed.
+    """
+    file = Path(path)
+    suffix = file.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".parquet", ".pq"):
+        raise HistoryError(f"`path` must end in .csv, .tsv or .parquet, got {str(file)!r}")
+    if not file.is_file():
+        raise HistoryError(f"`path` must be an existing file, got {str(file)!r}")
+    try:
+        if suffix in (".parquet", ".pq"):
+            return _read_parquet(file)
+        return _read_text(file, "\t" if suffix == ".tsv" else ",")
+    except ImportError as error:
+        raise MissingDependencyError(
+            "reading Parquet needs pyarrow; install it with: pip install pyarrow"
+        ) from error
+    except HistoryError:
+        raise
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        raise HistoryError(f"`path` {str(file)!r} cannot be read as a table: {error}") from error
+
+
+def _read_text(file: Path, separator: str) -> pd.DataFrame:
+    # pandas renames repeated columns, so the header is read as data first
+    header = pd.read_csv(file, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
+    if len(header) < 2:
+        raise HistoryError(
+            f"`path` {str(file)!r} must have an agent column and skills separated by "
+            f"{separator!r}, got the single column {header.iloc[0]!r}"
+        )
+    skills = read_labels(pd.Index(header.iloc[1:]), "skill")
+    with warnings.catch_warnings():
+        # rows longer than the header lose cells, of which pandas only warns
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame = pd.read_csv(
+            file,
+            sep=separator,
+            header=0,
+            names=[AGENT_COLUMN, *skills],
+            index_col=False,
+            dtype={AGENT_COLUMN: str},
+            keep_default_na=False,
+            # an agent may be called 'NA'; an empty name is none
+            na_values={AGENT_COLUMN: [""], **dict.fromkeys(skills, EMPTY_CELLS)},
+        )
+    return frame.set_index(AGENT_COLUMN).rename_axis(index=header.iloc[0])
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(file)
+    unnamed = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+    return frame.set_index(frame.columns[0]) if unnamed and frame.shape[1] else frame

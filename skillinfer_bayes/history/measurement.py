@@ -1,0 +1,260 @@
+"""How well each score was measured: link values with their error variances.
+
+Without item counts or standard errors every score carries the same small error. An item count
+turns a bounded score into a binomial proportion; a standard error is carried through the link.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skillinfer_bayes.exceptions import InputError, ScoreError
+from skillinfer_bayes.history.links import BoolArray, FloatArray, Links, Scale
+from skillinfer_bayes.history.scales import Scales
+
+# Error of a score about which nothing else is known; the skill's spread is the unit.
+DEFAULT_ERROR_SD = 0.05
+# A stated error below this is numerically an exact score and would make covariances singular.
+MIN_ERROR_SD = 1e-3
+
+
+class WorkingData(NamedTuple):
+    """Scores on the working scale.
+
+    Attributes
+    ----------
+    values : array of shape (N, K)
+        NaN where missing.
+    error_var : array of shape (N, K) or None
+        Variance of each value's measurement error; None when every cell has the default
+        `DEFAULT_ERROR_SD` squared. Missing cells hold the default too.
+    """
+
+    values: FloatArray
+    error_var: FloatArray | None
+
+
+def binomial_logit_moments(
+    proportion: ArrayLike, n_items: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and variance of the logit of a success rate, given a measured proportion.
+
+    With k successes among n items and the Jeffreys prior, the rate is Beta(k + 1/2, n - k + 1/2);
+    its logit has mean ``digamma(k + 1/2) - digamma(n - k + 1/2)`` and variance
+    ``trigamma(k + 1/2) + trigamma(n - k + 1/2)``, finite at 0 of n and n of n too.
+
+    Parameters
+    ----------
+    proportion : array
+        Successes over items, within [0, 1]; the count need not come out whole.
+    n_items : array
+        Items, at least 1.
+
+    Returns
+    -------
+    mean, variance : array
+        Of the broadcast shape, in logit units; NaN where either input is NaN.
+    """
+    # scipy.special takes longer to import than a history to read, and few histories need it
+    from scipy.special import digamma, zeta
+
+    share = np.asarray(proportion, dtype=np.float64)
+    total = np.asarray(n_items, dtype=np.float64)
+    hits = share * total + 0.5
+    misses = (1.0 - share) * total + 0.5
+    # trigamma(x) is the Hurwitz zeta function at (2, x)
+    mean: FloatArray = digamma(hits) - digamma(misses)
+    variance: FloatArray = zeta(2.0, hits) + zeta(2.0, misses)
+    return mean, variance
+
+
+def delta_method_variance(stderr: ArrayLike, derivative: ArrayLike) -> FloatArray:
+    """First-order variance of a transformed score.
+
+    Parameters
+    ----------
+    stderr : array
+        Standard errors in score units.
+    derivative : array
+        Change of the transformed score per score unit, at the score.
+
+    Returns
+    -------
+    array
+        ``(stderr * derivative) ** 2``.
+    """
+    change = np.asarray(stderr, dtype=np.float64) * np.asarray(derivative, dtype=np.float64)
+    return np.asarray(np.square(change))
+
+
+def _binomial_link_moments(
+    scores: FloatArray, n_items: FloatArray, links: Links
+) -> tuple[FloatArray, FloatArray]:
+    """Moments of the plain logit carried over to the links, whose bounds are widened.
+
+    Without this step the way back through the link would move a well measured 0.95 to 0.9545.
+    """
+    mean, variance = binomial_logit_moments(links.proportion(scores), n_items)
+    rate = 0.5 + 0.5 * np.tanh(0.5 * mean)
+    typical = links.base + links.width * rate
+    slope = links.derivative(typical) * links.width * rate * (1.0 - rate)
+    return links.forward(typical), delta_method_variance(np.sqrt(variance), slope)
+
+
+def link_moments(
+    scores: ArrayLike,
+    scales: Scales,
+    n_items: FloatArray | None = None,
+    stderr: FloatArray | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Scores on the link scale with their error variances.
+
+    Parameters
+    ----------
+    scores : array of shape (A, K)
+        Score units, NaN where missing.
+    scales : Scales
+        Only the links are used, not location and spread.
+    n_items, stderr : array of shape (A, K), optional
+        NaN where not given; item counts only for bounded skills.
+
+    Returns
+    -------
+    values, variances : array of shape (A, K)
+        Link units. The variance is NaN where nothing says how well the score was measured; a
+        standard error of exactly 0 says nothing, since that is what the usual formula yields
+        for a score of 0 or 1 whatever the number of items.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    values = scales.links.forward(table)
+    variances = np.full(values.shape, np.nan)
+    if stderr is not None:
+        known = (stderr > 0) & ~np.isnan(table)
+        spread = delta_method_variance(stderr, scales.links.derivative(table))
+        variances[known] = spread[known]
+    if n_items is not None:
+        counted = ~np.isnan(n_items) & ~np.isnan(table) & scales.bounded
+        means, spreads = _binomial_link_moments(table, n_items, scales.links)
+        values = np.where(counted, means, values)
+        variances = np.where(counted, spreads, variances)
+    return values, variances
+
+
+def working_data(
+    scores: ArrayLike,
+    scales: Scales,
+    n_items: FloatArray | None = None,
+    stderr: FloatArray | None = None,
+) -> WorkingData:
+    """Scores on the working scale with their error variances; arguments as `link_moments`."""
+    values, variances = link_moments(scores, scales, n_items, stderr)
+    working = (values - scales.location) / scales.spread
+    if n_items is None and stderr is None:
+        return WorkingData(working, None)
+    scaled = np.maximum(variances / np.square(scales.spread), MIN_ERROR_SD**2)
+    return WorkingData(working, np.where(np.isnan(scaled), DEFAULT_ERROR_SD**2, scaled))
+
+
+def check_n_items(skill: str, n_items: object, scale: Scale) -> float:
+    """Check the item count of one observation; ScoreError names the skill, value and fix."""
+    place = f"for skill {skill!r}"
+    if scale.link == "identity":
+        raise ScoreError(
+            f"`n_items` must be left out {place}, got {n_items!r}: its scores have no bounds, so "
+            "they are no proportions; pass stderr instead"
+        )
+    value = _number("n_items", n_items, place)
+    if value < 1 or value != math.floor(value):
+        raise ScoreError(f"`n_items` must be a whole number from 1 on, got {n_items!r} {place}")
+    return value
+
+
+def check_stderr(skill: str, stderr: object) -> float:
+    """Check the standard error of one observation; ScoreError names the skill and value."""
+    place = f"for skill {skill!r}"
+    value = _number("stderr", stderr, place)
+    if value < 0:
+        raise ScoreError(f"`stderr` must be zero or positive, got {stderr!r} {place}")
+    return value
+
+
+def _number(argument: str, value: object, place: str) -> float:
+    numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+    if not numeric or not np.isfinite(value):  # type: ignore[call-overload]
+        raise ScoreError(
+            f"`{argument}` must be a finite number, got {value!r} {place}; "
+            "leave it out if it is not known"
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
+def check_errors(
+    n_items: FloatArray | None,
+    stderr: FloatArray | None,
+    scales: Scales,
+    agents: tuple[str, ...],
+    error: type[InputError] = ScoreError,
+) -> None:
+    """Check tables of item counts and standard errors, shape (A, K), NaN where not given.
+
+    Raises
+    ------
+    ScoreError, or what `error` says
+        Naming the first cell that is infinite, below 1 item or not whole, negative, a count
+        for an unbounded skill, or given both ways.
+    """
+
+    def refuse(bad: NDArray[np.bool_], argument: str, table: FloatArray, rule: str) -> None:
+        cells = np.argwhere(bad)
+        if len(cells):
+            row, column = (int(i) for i in cells[0])
+            raise error(
+                f"`{argument}` must {rule}, got {float(table[row, column])!r} for agent "
+                f"{agents[row]!r}, skill {scales.skills[column]!r}"
+            )
+
+    if n_items is not None:
+        whole = np.isnan(n_items) | ((n_items >= 1) & (n_items == np.floor(n_items)))
+        refuse(np.isinf(n_items) | ~whole, "n_items", n_items, "be a whole number from 1 on")
+        unbounded = ~np.isnan(n_items) & ~scales.bounded
+        rule = "be left out for a skill without bounds (pass stderr instead)"
+        refuse(unbounded, "n_items", n_items, rule)
+    if stderr is not None:
+        refuse((stderr < 0) | np.isinf(stderr), "stderr", stderr, "be finite and not negative")
+    if n_items is not None and stderr is not None:
+        both = ~np.isnan(n_items) & ~np.isnan(stderr)
+        refuse(both, "stderr", stderr, "be left out where `n_items` is given: keep one of the two")
+
+
+def impossible_counts(scores: FloatArray, n_items: FloatArray, scales: Scales) -> BoolArray:
+    """Where a score times its item count is not a whole number, beyond rounding.
+
+    Parameters
+    ----------
+    scores, n_items : array of shape (A, K)
+        NaN where missing.
+    scales : Scales
+
+    Returns
+    -------
+    bool array of shape (A, K)
+        A column's scores count as rounded to as many decimals as its longest one shows.
+    """
+    rounding = np.array([_rounding(column) for column in scores.T]) / scales.links.width
+    hits = scales.links.proportion(scores) * n_items
+    distance = np.abs(hits - np.round(hits))
+    known = ~np.isnan(hits) & scales.bounded
+    return known & (distance > 0.5 * rounding * n_items * (1 + 1e-6) + 1e-6)
+
+
+def _rounding(column: FloatArray) -> float:
+    """Find the unit of a column's last decimal."""
+    values = column[~np.isnan(column)]
+    for decimals in range(10):
+        if np.allclose(np.round(values, decimals), values, rtol=0.0, atol=1e-12):
+            return 10.0**-decimals
+    return 1e-10
