@@ -1,0 +1,1 @@
+"""Checks: did the fit converge, and can its answers be trusted."""

@@ -1,0 +1,165 @@
+"""Whether a fit converged, said in one line and in detail.
+
+Thresholds are those of Vehtari et al. (2021), doi:10.1214/20-BA1221, for R-hat and effective
+sample size, and of Betancourt (2016), arXiv:1604.00695, for the energy diagnostic.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from skillinfer_bayes.exceptions import ConvergenceWarning
+
+MAX_RHAT = 1.01
+MIN_ESS = 400.0
+MIN_BFMI = 0.3
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Worst values over what the data identify: population means, scales and correlations.
+
+    Factor loadings flip sign and rotate between chains without any effect on predictions, so
+    they are left out.
+
+    Parameters
+    ----------
+    rhat : float
+        Largest R-hat; NaN with fewer than two chains of four draws.
+    ess_bulk, ess_tail : float
+        Smallest effective sample sizes, in draws.
+    bfmi : float
+        Smallest energy Bayesian fraction of missing information over chains.
+    divergences : int
+    worst : str
+        The quantity with the largest R-hat.
+    n_chains, n_draws : int
+    """
+
+    rhat: float
+    ess_bulk: float
+    ess_tail: float
+    bfmi: float
+    divergences: int
+    worst: str
+    n_chains: int
+    n_draws: int
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong and what to change, a sentence each; empty if nothing is."""
+        found = []
+        if self.divergences:
+            found.append(
+                f"{self.divergences} divergent transitions: raise `target_accept` (0.99), or give "
+                "narrower priors"
+            )
+        if not self.rhat < MAX_RHAT:
+            found.append(
+                f"R-hat {self.rhat:.3f} of {self.worst} is not below {MAX_RHAT}: raise `tune` "
+                f"and `draws`, and run at least 4 chains (now {self.n_chains})"
+            )
+        least = min(self.ess_bulk, self.ess_tail)
+        if not least > MIN_ESS:
+            factor = np.ceil(MIN_ESS / max(least, 1.0) * 1.2)
+            draws = int(factor * self.n_draws) if np.isfinite(factor) else 2 * self.n_draws
+            found.append(
+                f"effective sample size {least:.0f} is not above {MIN_ESS:.0f}: raise `draws` "
+                f"to {draws}"
+            )
+        if not self.bfmi > MIN_BFMI:
+            found.append(
+                f"E-BFMI {self.bfmi:.2f} is not above {MIN_BFMI}: raise `tune`, or give narrower "
+                "priors to the scales"
+            )
+        return tuple(found)
+
+    @property
+    def converged(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers and verdict as plain data."""
+        return {**asdict(self), "converged": self.converged, "problems": list(self.problems)}
+
+    def __str__(self) -> str:
+        verdict = "converged" if self.converged else "NOT converged"
+        return (
+            f"{verdict}: R-hat {self.rhat:.3f}, ESS bulk {self.ess_bulk:.0f} tail "
+            f"{self.ess_tail:.0f}, divergences {self.divergences}, E-BFMI {self.bfmi:.2f}"
+        )
+
+
+def check_convergence(tree: xr.DataTree) -> Convergence:
+    """Compute the convergence diagnostics of a fit.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Groups `posterior` (with `mu` and `covariance`) and `sample_stats`.
+
+    Returns
+    -------
+    Convergence
+    """
+    import arviz_stats  # a second of imports that loading and profiling do without
+
+    quantities = identified_quantities(tree.children["posterior"].to_dataset())
+    sizes = quantities.sizes
+    if sizes["chain"] > 1:
+        rhat = arviz_stats.rhat(quantities)["value"]
+        worst = str(rhat["quantity"].values[int(np.argmax(rhat.values))])
+        largest = float(rhat.max())
+    else:
+        worst, largest = "every quantity (one chain only)", float("nan")
+    stats = tree.children["sample_stats"].to_dataset()
+    bfmi = arviz_stats.bfmi(tree)["energy"] if "energy" in stats else xr.DataArray(np.nan)
+    return Convergence(
+        rhat=largest,
+        ess_bulk=float(arviz_stats.ess(quantities, method="bulk")["value"].min()),
+        ess_tail=float(arviz_stats.ess(quantities, method="tail")["value"].min()),
+        bfmi=float(bfmi.min()),
+        divergences=int(stats["diverging"].sum()) if "diverging" in stats else 0,
+        worst=worst,
+        n_chains=int(sizes["chain"]),
+        n_draws=int(sizes["draw"]),
+    )
+
+
+def identified_quantities(posterior: xr.Dataset) -> xr.Dataset:
+    """Means, log scales and correlations between skills as one variable, dim `quantity`."""
+    skills = [str(name) for name in posterior["skill"].values]
+    covariance = posterior["covariance"].values
+    sd = np.sqrt(np.einsum("...kk->...k", covariance))
+    first, second = np.tril_indices(len(skills), -1)
+    correlation = covariance[..., first, second] / (sd[..., first] * sd[..., second])
+    stacked = np.concatenate([posterior["mu"].values, np.log(sd), correlation], axis=-1)
+    names = [
+        *(f"mean of {name!r}" for name in skills),
+        *(f"log sd of {name!r}" for name in skills),
+        *(
+            f"correlation of {skills[a]!r} and {skills[b]!r}"
+            for a, b in zip(first, second, strict=True)
+        ),
+    ]
+    return xr.Dataset(
+        {"value": (("chain", "draw", "quantity"), stacked)},
+        coords={
+            "chain": posterior["chain"].values,
+            "draw": posterior["draw"].values,
+            "quantity": names,
+        },
+    )
+
+
+def warn_unless_converged(convergence: Convergence, *, stacklevel: int = 2) -> None:
+    """Issue a ConvergenceWarning that says what is wrong and what to change."""
+    if not convergence.converged:
+        message = "the fit did not converge: " + "; ".join(convergence.problems)
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)

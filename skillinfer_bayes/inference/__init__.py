@@ -1,0 +1,1 @@
+"""Inference: from a history to posterior draws of how skills move together."""

@@ -1,0 +1,146 @@
+"""The posterior as the rest of the package sees it; the only reader of the model's variable names.
+
+Reading needs no PyMC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from skillinfer_bayes.exceptions import PopulationFileError
+from skillinfer_bayes.history.table import History
+
+type FloatArray = NDArray[np.float64]
+
+REQUIRED = {"mu": ("skill",), "covariance": ("skill", "skill_bis")}
+KEPT = (
+    "mu",
+    "covariance",
+    "loadings",
+    "own_sd",
+    "tau",
+    "general",
+    "own_log_mean",
+    "own_log_spread",
+)
+KEPT_STATS = ("diverging", "energy", "n_steps", "depth", "tree_depth", "step_size", "lp", "logp")
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Posterior draws of the population's mean and covariance, on the working scale.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Groups `posterior`, `sample_stats`, `observed_data`, `constant_data`.
+
+    Raises
+    ------
+    PopulationFileError
+        If a group or a variable is missing, or its dims are not what they should be.
+    """
+
+    tree: xr.DataTree
+
+    def __post_init__(self) -> None:
+        if "posterior" not in self.tree.children:
+            raise PopulationFileError("the draws hold no group 'posterior'")
+        posterior = self.tree.children["posterior"].to_dataset()
+        for name, dims in REQUIRED.items():
+            if name not in posterior.data_vars:
+                raise PopulationFileError(f"the posterior holds no variable {name!r}")
+            found = posterior[name].dims
+            if found != ("chain", "draw", *dims):
+                raise PopulationFileError(f"{name!r} must have dims {dims}, found {found}")
+
+    @property
+    def _dataset(self) -> xr.Dataset:
+        return self.tree.children["posterior"].to_dataset()
+
+    @cached_property
+    def skills(self) -> tuple[str, ...]:
+        """Names of the K skills."""
+        return tuple(str(name) for name in self._dataset["skill"].values)
+
+    @property
+    def n_chains(self) -> int:
+        """Number of chains."""
+        return int(self._dataset.sizes["chain"])
+
+    @property
+    def n_draws(self) -> int:
+        """Draws per chain."""
+        return int(self._dataset.sizes["draw"])
+
+    @cached_property
+    def mean(self) -> FloatArray:
+        """Population means, (S, K), chains one after the other."""
+        return self._flat("mu", 1)
+
+    @cached_property
+    def covariance(self) -> FloatArray:
+        """Population covariances, (S, K, K)."""
+        return self._flat("covariance", 2)
+
+    def _flat(self, name: str, n_dims: int) -> FloatArray:
+        values = self._dataset[name].values
+        flat = np.ascontiguousarray(values.reshape(-1, *values.shape[-n_dims:]), dtype=np.float64)
+        flat.setflags(write=False)
+        return flat
+
+    @cached_property
+    def draws_hash(self) -> str:
+        """SHA-256 of what predictions depend on."""
+        digest = hashlib.sha256()
+        digest.update("\0".join(self.skills).encode())
+        digest.update(self.mean.tobytes())
+        digest.update(self.covariance.tobytes())
+        return digest.hexdigest()
+
+
+def tidy_posterior(tree: xr.DataTree, skills: Sequence[str]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Keep what is of use from a sampler's output, and put the skills' names on it."""
+    posterior = tree.children["posterior"].to_dataset()
+    posterior = posterior[[name for name in KEPT if name in posterior]]
+    names = np.asarray(list(skills), dtype=object).astype(str)
+    posterior = posterior.assign_coords(skill=names, skill_bis=names)
+    if "factor" in posterior.dims:
+        posterior = posterior.assign_coords(factor=np.arange(posterior.sizes["factor"]))
+    stats = tree.children["sample_stats"].to_dataset()
+    stats = stats[[name for name in KEPT_STATS if name in stats]]
+    return posterior, stats.assign_coords(chain=posterior["chain"], draw=posterior["draw"])
+
+
+def attach_history(posterior: xr.Dataset, stats: xr.Dataset, history: History) -> xr.DataTree:
+    """Put draws and the data that they come from into one tree."""
+    coords = {"agent": list(history.agents), "skill": list(history.skills)}
+    dims = ("agent", "skill")
+    observed = xr.Dataset({"score": (dims, history.values)}, coords=coords)
+    constant = xr.Dataset(coords=coords)
+    for name in ("n_items", "stderr"):
+        table = getattr(history, name)
+        if table is not None:
+            constant[name] = (dims, table)
+    if history.groups is not None:
+        constant["group"] = ("agent", list(history.groups))
+    if history.covariates is not None:
+        constant = constant.assign_coords(covariate=list(history.covariate_names))
+        constant["covariates"] = (("agent", "covariate"), history.covariates)
+    constant["location"] = ("skill", history.scales.location)
+    constant["spread"] = ("skill", history.scales.spread)
+    return xr.DataTree.from_dict(
+        {
+            "posterior": posterior,
+            "sample_stats": stats,
+            "observed_data": observed,
+            "constant_data": constant,
+        }
+    )

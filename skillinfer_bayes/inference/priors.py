@@ -1,0 +1,181 @@
+"""What the model assumes before it sees a history, and how it is sampled.
+
+Both are frozen, changed with `dataclasses.replace`, and read from mappings that may hold no
+unknown key. Values are on the working scale, where each skill has mean 0 and spread 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
+
+type Covariance = Literal["auto", "lkj", "factor_lkj", "factor"]
+type Sampler = Literal["nutpie", "pymc", "numpyro"]
+
+DENSE_UP_TO = 40
+COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
+SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
+
+
+def _from_dict[T](cls: type[T], given: Mapping[str, Any]) -> T:
+    """Build a frozen config from a mapping; a key that is no field is an error."""
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for key in given:
+        if key not in known:
+            hint = closest_match_hint(key, known)
+            raise ConfigError(f"unknown key {key!r} for {cls.__name__}; {hint}")
+    return cls(**given)
+
+
+def _require(config: object, name: str, *, low: float, strict: bool = False) -> None:
+    value = getattr(config, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    too_low = is_number and (value <= low if strict else value < low)
+    if not is_number or not math.isfinite(value) or too_low:
+        bound = f"above {low:g}" if strict else f"at least {low:g}"
+        raise ConfigError(f"`{name}` must be a finite number {bound}, got {value!r}")
+
+
+def _require_count(config: object, name: str, *, low: int) -> None:
+    value = getattr(config, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"`{name}` must be a whole number of at least {low}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Priors:
+    """Structure and hyperparameters of the covariance between skills.
+
+    The model is written out in `skillinfer_bayes.inference.model`.
+
+    Parameters
+    ----------
+    covariance : {"auto", "lkj", "factor_lkj", "factor"}, default "auto"
+        `"lkj"`: D Omega D alone. `"factor_lkj"`: shared factors plus D Omega D. `"factor"`: shared
+        factors plus independent rests. `"auto"`: `"factor_lkj"` up to 40 skills, else `"factor"`.
+    rank : int, optional
+        Number of shared factors, the most that the table could need: those it does not need
+        shrink away. Default: 5, or 3 for fewer than 8 skills; 8 above 40 skills.
+    eta : float, default 8.0
+        LKJ concentration of Omega; 1 is uniform over correlation matrices, larger values pull
+        towards independence.
+    mean_sd : float, default 0.5
+        Prior sd of each skill's population mean, in units of the skill's observed spread.
+    general_mean, general_sd : float, defaults 0.4 and 0.4
+        Normal prior of g, the general factor's mean loading; it may be small or negative.
+    loading_sd : float, default 0.4
+        Half-normal scale of tau_k, the sd of the loadings on factor k.
+    own_log_mean, own_log_sd : float, defaults -0.7 and 0.5
+        Normal prior of the mean of log D, D being each skill's own sd.
+    own_spread_sd : float, default 0.4
+        Half-normal scale of the sd of log D between skills.
+
+    Raises
+    ------
+    ConfigError
+        If a value is of the wrong kind or outside its range.
+    """
+
+    covariance: Covariance = "auto"
+    rank: int | None = None
+    eta: float = 8.0
+    mean_sd: float = 0.5
+    general_mean: float = 0.4
+    general_sd: float = 0.4
+    loading_sd: float = 0.4
+    own_log_mean: float = -0.7
+    own_log_sd: float = 0.5
+    own_spread_sd: float = 0.4
+
+    def __post_init__(self) -> None:
+        if self.covariance not in COVARIANCES:
+            hint = closest_match_hint(self.covariance, COVARIANCES)
+            raise ConfigError(f"`covariance` must be a known structure; {hint}")
+        if self.rank is not None:
+            _require_count(self, "rank", low=1)
+        for name in ("mean_sd", "general_sd", "loading_sd", "own_log_sd", "own_spread_sd", "eta"):
+            _require(self, name, low=0.0, strict=True)
+        for name in ("general_mean", "own_log_mean"):
+            _require(self, name, low=-math.inf)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """Read priors from a mapping; ConfigError on an unknown key."""
+        return _from_dict(cls, given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give every field as plain data."""
+        return dataclasses.asdict(self)
+
+    def resolve(self, n_skills: int) -> Priors:
+        """Replace `"auto"` and a missing rank by what they mean for `n_skills` skills."""
+        dense = n_skills <= DENSE_UP_TO
+        covariance = self.covariance
+        if covariance == "auto":
+            covariance = "factor_lkj" if dense else "factor"
+        rank = self.rank
+        if rank is None:
+            rank = 8 if not dense else 5 if n_skills >= 8 else 3
+        return dataclasses.replace(self, covariance=covariance, rank=min(rank, n_skills))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """How posterior draws are taken.
+
+    Parameters
+    ----------
+    sampler : {"nutpie", "pymc", "numpyro"}, default "nutpie"
+        `"pymc"` is PyMC's own NUTS; `"numpyro"` needs the extra of that name.
+    draws, tune : int, defaults 1000 and 1000
+        Kept and discarded iterations per chain.
+    chains : int, default 4
+    target_accept : float, default 0.95
+        Larger takes smaller steps: slower, and safer where divergences appear.
+    cores : int, optional
+        Chains that run at once. Default: as many as the machine has, at most `chains`.
+    random_seed : int, optional
+        Makes the fit reproducible. Default: a fresh one, which the population records.
+
+    Raises
+    ------
+    ConfigError
+        If a value is of the wrong kind or outside its range.
+    """
+
+    sampler: Sampler = "nutpie"
+    draws: int = 1000
+    tune: int = 1000
+    chains: int = 4
+    target_accept: float = 0.95
+    cores: int | None = None
+    random_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            hint = closest_match_hint(self.sampler, SAMPLERS)
+            raise ConfigError(f"`sampler` must be one of {', '.join(SAMPLERS)}; {hint}")
+        _require_count(self, "draws", low=4)
+        _require_count(self, "tune", low=1)
+        _require_count(self, "chains", low=1)
+        if self.cores is not None:
+            _require_count(self, "cores", low=1)
+        if self.random_seed is not None:
+            _require_count(self, "random_seed", low=0)
+        _require(self, "target_accept", low=0.0, strict=True)
+        if not self.target_accept < 1.0:
+            raise ConfigError(f"`target_accept` must be below 1, got {self.target_accept!r}")
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """Read settings from a mapping; ConfigError on an unknown key."""
+        return _from_dict(cls, given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give every field as plain data."""
+        return dataclasses.asdict(self)
