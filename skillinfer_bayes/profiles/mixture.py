@@ -1,0 +1,106 @@
+"""Summaries of a mixture of Gaussians, one component per posterior draw; arrays only.
+
+Components come first: (S, ...). A monotone link carries quantiles and tail probabilities over to
+scores exactly; moments of scores need Gauss-Hermite quadrature (Abramowitz and Stegun (1964),
+formula 25.4.46) within each component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+type FloatArray = NDArray[np.float64]
+
+QUADRATURE_NODES = 15
+MAX_STEPS = 60
+TOLERANCE = 1e-10
+_SQRT_2PI = float(np.sqrt(2.0 * np.pi))
+
+
+def gauss_hermite(n_nodes: int = QUADRATURE_NODES) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights for expectations under the standard normal."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
+    return nodes, weights / weights.sum()
+
+
+def mixture_moments(
+    mean: FloatArray, sd: FloatArray, backward: Callable[[FloatArray], FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of `backward(x)`, x being the mixture.
+
+    Parameters
+    ----------
+    mean, sd : arrays of shape (S, A, K), sd broadcastable
+    backward : callable
+        Elementwise map to scores.
+
+    Returns
+    -------
+    mean, sd : arrays of shape (A, K)
+    """
+    first = np.zeros(mean.shape[1:])
+    second = np.zeros(mean.shape[1:])
+    centre = backward(mean.mean(axis=0))
+    for node, weight in zip(*gauss_hermite(), strict=True):
+        deviation = backward(mean + sd * node) - centre
+        first += weight * deviation.mean(axis=0)
+        second += weight * (deviation**2).mean(axis=0)
+    return centre + first, np.sqrt(np.maximum(second - first**2, 0.0))
+
+
+def mixture_cdf(at: FloatArray, mean: FloatArray, sd: FloatArray) -> FloatArray:
+    """Probability that the mixture lies below `at`; `at` (A, K), components (S, A, K)."""
+    probability: FloatArray = ndtr(_standardise(at, mean, sd)).mean(axis=0)
+    return probability
+
+
+def _standardise(at: FloatArray, mean: FloatArray, sd: FloatArray) -> FloatArray:
+    """(at - mean) / sd, with a component of no width read as a step at its mean."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z: FloatArray = (at - mean) / sd
+    return np.nan_to_num(z, nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
+def mixture_quantile(probability: float, mean: FloatArray, sd: FloatArray) -> FloatArray:
+    """Quantile of the mixture: Newton's method, kept inside a bracket that halves when it errs.
+
+    Parameters
+    ----------
+    probability : float
+        Between 0 and 1, both excluded.
+    mean, sd : arrays of shape (S, A, K), sd broadcastable
+
+    Returns
+    -------
+    array of shape (A, K)
+    """
+    z = float(ndtri(probability))
+    ends = mean + sd * z  # the mixture's quantile lies between its components' quantiles
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    total_sd = np.sqrt((sd**2 + 0.0 * mean).mean(axis=0) + mean.var(axis=0))
+    guess = np.clip(mean.mean(axis=0) + z * total_sd, low, high)
+    for _ in range(MAX_STEPS):
+        excess = mixture_cdf(guess, mean, sd) - probability
+        low = np.where(excess <= 0.0, guess, low)
+        high = np.where(excess >= 0.0, guess, high)
+        step = excess / _density(guess, mean, sd)
+        newton = guess - step
+        inside = np.isfinite(newton) & (newton > low) & (newton < high)
+        following = np.where(inside, newton, 0.5 * (low + high))
+        moved = np.abs(following - guess)
+        guess = following
+        if not (moved > TOLERANCE * (1.0 + np.abs(guess))).any():
+            break
+    return guess
+
+
+def _density(at: FloatArray, mean: FloatArray, sd: FloatArray) -> FloatArray:
+    z = _standardise(at, mean, sd)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        heights = np.exp(-0.5 * z * z) / (sd * _SQRT_2PI)
+    density: FloatArray = np.nan_to_num(heights, nan=0.0, posinf=0.0).mean(axis=0)
+    return np.maximum(density, 1e-300)
