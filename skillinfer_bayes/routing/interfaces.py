@@ -1,0 +1,68 @@
+"""What routing needs from a profile: the least that ranking and the prompt can work with.
+
+Written as protocols, so that anything that can predict a skill and score a task can be routed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from skillinfer_bayes.profiles.task import MatchResult, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ProfileLike(Protocol):
+    """One agent's skills."""
+
+    @property
+    def descriptions(self) -> Mapping[str, str]:
+        """What the skills measure, for those that have a description."""
+
+    @property
+    def score_bounds(self) -> Mapping[str, tuple[float, float]]:
+        """Lowest and highest possible score of each skill; infinite where there is none."""
+
+    def predict(self, skill: str, /) -> Mapping[str, Any]:
+        """Return mean, std and source ("observed" or "inferred") of one skill."""
+
+    def match_score(
+        self, task: Task, threshold: float | None = None, *, ci_prob: float = 0.9
+    ) -> MatchResult:
+        """Return how well the agent fits a task."""
+
+
+@runtime_checkable
+class BatchMatcher(Protocol):
+    """A mapping of profiles that can score a task for all of its agents at once."""
+
+    def match_scores(
+        self, task: Task, threshold: float | None = None, *, ci_prob: float = 0.9
+    ) -> pd.DataFrame:
+        """Return score, std, lower, upper and p_above_threshold, indexed by agent."""
+
+
+@runtime_checkable
+class HasNormalized(Protocol):
+    """A profile that says whether match scores are rescaled by the history's range."""
+
+    @property
+    def normalized(self) -> bool:
+        """Whether 0 and 1 stand for the lowest and highest scores of the history."""
+
+
+def is_normalized(profile: ProfileLike) -> bool:
+    """Tell whether a profile's match scores are rescaled by the history's range.
+
+    Parameters
+    ----------
+    profile : ProfileLike
+        A profile that does not say so is taken to use the skills' own units.
+
+    Returns
+    -------
+    bool
+    """
+    return isinstance(profile, HasNormalized) and profile.normalized
