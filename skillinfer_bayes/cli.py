@@ -1,0 +1,373 @@
+"""The command line tool ``skillinfer-bayes``.
+
+Results go to standard output; steps, times, warnings and errors go to standard error.
+
+Exit codes: 0 done; 1 the input, a file or the model's reply could not be used (one line says
+why); 2 wrong usage; 3 done, but the fit did not pass its convergence checks; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from skillinfer_bayes.cli_io import (
+    TABLE_SUFFIXES,
+    check_output,
+    described,
+    parse_task,
+    read_metadata,
+    read_scores,
+    write_profiles,
+)
+from skillinfer_bayes.cli_options import (
+    existing_file,
+    fit_options,
+    n_items_option,
+    observations_argument,
+    population_argument,
+    quiet_option,
+    routing_options,
+    seed_option,
+)
+from skillinfer_bayes.cli_steps import Steps, plain_warnings
+from skillinfer_bayes.exceptions import ConvergenceWarning, DecisionError, SkillinferError
+
+if TYPE_CHECKING:
+    from skillinfer_bayes.inference.priors import Covariance
+    from skillinfer_bayes.population import Population
+    from skillinfer_bayes.profiles.engine import Kind
+    from skillinfer_bayes.profiles.profiles import Profiles
+    from skillinfer_bayes.profiles.task import Task
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+EXIT_NOT_CONVERGED = 3
+EXIT_INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """Turns the package's errors into one line and its warnings into plain text."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with plain_warnings() as seen:
+                result = super().invoke(ctx)
+        except SkillinferError as error:
+            reply = error.reply if isinstance(error, DecisionError) else None
+            shown = "" if reply is None or reply in str(error) else f"\nThe reply was:\n{reply}"
+            raise click.ClickException(f"{error}{shown}") from error
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            raise  # the reader of a pipe has gone away; click ends quietly
+        except OSError as error:
+            raise click.ClickException(str(error)) from error
+        if any(issubclass(category, ConvergenceWarning) for category in seen):
+            ctx.exit(EXIT_NOT_CONVERGED)
+        return result
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="skillinfer-bayes", prog_name="skillinfer-bayes")
+def main() -> None:
+    """Full skill profiles, with honest uncertainty, from a few scores.
+
+    Fit a history of agents by skills once; then profile new agents from whatever scores they
+    have, and put the profiles into a prompt that a language model can route a task by.
+
+    \b
+    A first tour:
+      skillinfer-bayes demo
+      skillinfer-bayes fit history.csv -o population.nc
+      skillinfer-bayes profile population.nc new_agents.csv
+      skillinfer-bayes prompt population.nc new_agents.csv --task 'math=1,code=0.3'
+
+    \b
+    Exit codes: 0 done, 1 input or file not usable, 2 wrong usage,
+    3 done but the fit did not pass its convergence checks, 130 interrupted.
+    """
+
+
+@main.command()
+@seed_option
+@quiet_option
+def demo(seed: int | None, quiet: bool) -> None:
+    """Fit a small example and print its routing prompt.
+
+    The example is a history of eight models and five new agents with a few scores each. The
+    prompt goes to standard output, progress and times to standard error.
+
+    \b
+    Example:
+      skillinfer-bayes demo --seed 1 > prompt.txt
+    """
+    from skillinfer_bayes import demo as data
+
+    steps = Steps(quiet=quiet)
+    with steps.step("load the libraries"):
+        _load_sampler()
+        import pandas as pd
+
+        from skillinfer_bayes.population import Population
+        from skillinfer_bayes.profiles.task import Task
+        from skillinfer_bayes.routing.prompt import build_prompt
+    history = pd.DataFrame(dict(data.HISTORY), index=list(data.HISTORY_AGENTS))
+    shape = f"{len(history)} agents x {len(history.columns)} skills"
+    with steps.step(f"fit the population ({shape})", draws_bar=True):
+        population = Population.from_dataframe(history, random_seed=seed, progressbar=not quiet)
+    steps.parts(population.settings["seconds"])
+    with steps.step(f"profile {len(data.OBSERVATIONS)} new agents"):
+        profiles = {
+            agent: population.profile().observe_many(scores)
+            for agent, scores in data.OBSERVATIONS.items()
+        }
+    with steps.step("write the prompt"):
+        task = Task(data.TASK_WEIGHTS, data.TASK_DESCRIPTION)
+        text = build_prompt(task, profiles, data.METADATA, data.CONSTRAINTS, data.THRESHOLD)
+    steps.total()
+    steps.note("")
+    click.echo(text)
+
+
+@main.command()
+@click.argument("history", metavar="HISTORY", type=existing_file)
+@fit_options
+@n_items_option
+@seed_option
+@quiet_option
+def fit(
+    history: Path,
+    output: Path,
+    scale: str,
+    n_items: Path | None,
+    normalize: bool,
+    covariance: Covariance,
+    target_accept: float,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int | None,
+    quiet: bool,
+) -> None:
+    """Fit a population to HISTORY and save it.
+
+    HISTORY is a CSV, TSV or Parquet table: one line per agent with its name in the first column,
+    one column per skill, empty cells where an agent was not measured. Ends with exit code 3 when
+    the fit was saved but did not pass its convergence checks.
+
+    \b
+    Example:
+      skillinfer-bayes fit history.csv -o population.nc --seed 1
+    """
+    steps = Steps(quiet=quiet)
+    check_output(output, (".nc",))
+    with steps.step("read the history"):
+        from skillinfer_bayes.history.table import History
+
+        counts = None if n_items is None else read_scores(n_items)
+        table = History.from_dataframe(
+            read_scores(history), scale=scale, n_items=counts, normalize=normalize
+        )
+    with steps.step("load the libraries"):
+        _load_sampler()
+        from skillinfer_bayes.population import Population
+    shape = f"{table.n_agents} agents x {table.n_skills} skills"
+    with steps.step(f"fit the population ({shape})", draws_bar=True):
+        population = Population.from_history(
+            table,
+            covariance=covariance,
+            settings={
+                "draws": draws,
+                "tune": tune,
+                "chains": chains,
+                "target_accept": target_accept,
+                "random_seed": seed,
+            },
+            progressbar=not quiet,
+        )
+    steps.parts(population.settings["seconds"])
+    with steps.step("save it"):
+        population.save(output.resolve())
+    steps.total()
+    steps.note(str(population.convergence))
+    steps.note(f"saved {output}")
+
+
+@main.command()
+@population_argument
+@observations_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write to this .csv, .parquet or .json file instead of printing a table.",
+)
+@n_items_option
+@click.option(
+    "--ci-prob",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="How much probability the interval from lower to upper holds.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["skill", "score"]),
+    default="skill",
+    show_default=True,
+    help="The skill itself, or a score that would be measured.",
+)
+def profile(
+    population: Path,
+    observations: Path,
+    output: Path | None,
+    n_items: Path | None,
+    ci_prob: float,
+    kind: Kind,
+) -> None:
+    """Fill in the skills that OBSERVATIONS leaves open.
+
+    OBSERVATIONS is a CSV, TSV or Parquet table like the history, with empty cells where an agent
+    was not measured, or JSON: {"agent": {"skill": score}}. Every agent and skill gets a mean, a
+    standard deviation, an interval, and whether it was observed or inferred.
+
+    \b
+    Example:
+      skillinfer-bayes profile population.nc new_agents.csv -o profiles.csv
+    """
+    if output is not None:
+        check_output(output, TABLE_SUFFIXES)
+    profiles = _profiles(_load(population), observations, n_items)
+    table = profiles.to_dataframe(ci_prob=ci_prob, kind=kind).reset_index()
+    if output is None:
+        click.echo(table.to_string(index=False, float_format="{:.3f}".format))
+    else:
+        write_profiles(table, output)
+
+
+@main.command()
+@population_argument
+@observations_argument
+@n_items_option
+@routing_options
+def prompt(
+    population: Path,
+    observations: Path,
+    n_items: Path | None,
+    weights: str,
+    description: str,
+    metadata: Path | None,
+    constraints: tuple[str, ...],
+    threshold: float | None,
+) -> None:
+    """Print the prompt that asks a language model to assign a task.
+
+    \b
+    Example:
+      skillinfer-bayes prompt population.nc new_agents.csv \\
+        --task 'math=1,code=0.3' --description 'Prove a lemma, check it in Python' \\
+        --metadata costs.csv --constraint 'prefer agents under 1000ms' --threshold 0.8
+    """
+    from skillinfer_bayes.routing.prompt import build_prompt
+
+    task = _task(weights, description)
+    facts = None if metadata is None else read_metadata(metadata)
+    profiles = _profiles(_load(population), observations, n_items)
+    click.echo(build_prompt(task, profiles, facts, constraints, threshold))
+
+
+@main.command()
+@population_argument
+@observations_argument
+@n_items_option
+@routing_options
+@click.option("--model", default="gpt-4o-mini", show_default=True, help="The model to ask.")
+@click.option("--base-url", help="Another server that speaks the OpenAI chat protocol.")
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as one JSON object.")
+def route(
+    population: Path,
+    observations: Path,
+    n_items: Path | None,
+    weights: str,
+    description: str,
+    metadata: Path | None,
+    constraints: tuple[str, ...],
+    threshold: float | None,
+    model: str,
+    base_url: str | None,
+    as_json: bool,
+) -> None:
+    """Let a language model assign a task.
+
+    Sends the prompt and prints the model's reasoning and the agent that it chose. The key is read
+    from the environment variable OPENAI_API_KEY; set it to any word for a server that needs none.
+    Without it, the prompt is printed and nothing is sent.
+
+    \b
+    Example:
+      skillinfer-bayes route population.nc new_agents.csv --task 'math=1,code=0.3' \\
+        --model gpt-4o-mini
+    """
+    from skillinfer_bayes.routing.orchestrator import orchestrate
+    from skillinfer_bayes.routing.prompt import build_prompt
+
+    task = _task(weights, description)
+    facts = None if metadata is None else read_metadata(metadata)
+    profiles = _profiles(_load(population), observations, n_items)
+    if not os.environ.get(KEY_VARIABLE):
+        click.echo(build_prompt(task, profiles, facts, constraints, threshold))
+        click.echo(f"{KEY_VARIABLE} is not set: this is the prompt; nothing was sent.", err=True)
+        return
+    decision = orchestrate(
+        task, profiles, facts, constraints, threshold, model=model, base_url=base_url
+    )
+    if as_json:
+        shown = {name: getattr(decision, name) for name in ("agent", "reasoning", "reply", "model")}
+        click.echo(json.dumps(shown, ensure_ascii=False))
+    else:
+        click.echo(f"{decision.reasoning}\n\nASSIGNED: {decision.agent}")
+
+
+@main.command()
+@population_argument
+def info(population: Path) -> None:
+    """Describe a saved population and how far its fit can be trusted.
+
+    \b
+    Example:
+      skillinfer-bayes info population.nc
+    """
+    for name, value in described(_load(population)):
+        click.echo(f"{name:<12} {value}")
+
+
+def _load_sampler() -> None:
+    """Import what a fit would import anyway, so that its time is shown apart from the fit's."""
+    importlib.import_module("skillinfer_bayes.inference.sampling")
+
+
+def _load(path: Path) -> Population:
+    from skillinfer_bayes.population import Population
+
+    return Population.load(path)
+
+
+def _task(weights: str, description: str) -> Task:
+    from skillinfer_bayes.profiles.task import Task
+
+    return Task(parse_task(weights), description)
+
+
+def _profiles(population: Population, observations: Path, n_items: Path | None) -> Profiles:
+    counts = None if n_items is None else read_scores(n_items)
+    return population.profiles(read_scores(observations), n_items=counts)
+
+
+if __name__ == "__main__":
+    main()

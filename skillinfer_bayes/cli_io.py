@@ -1,0 +1,288 @@
+"""Files and option values of the command line: read, checked, and written in one piece."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skillinfer_bayes.exceptions import (
+    ConfigError,
+    InputError,
+    MetadataError,
+    MissingDependencyError,
+    TaskError,
+)
+from skillinfer_bayes.files import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from skillinfer_bayes.population import Population
+
+TABLE_SUFFIXES = (".csv", ".parquet", ".json")
+
+
+def parse_task(text: str) -> dict[str, float]:
+    """Read a task's weights from an option.
+
+    Parameters
+    ----------
+    text : str
+        ``math=1,code=0.3``, or a JSON object for skills whose names hold commas.
+
+    Returns
+    -------
+    dict of str to float
+        In the order given.
+
+    Raises
+    ------
+    TaskError
+        If a part is not of the form ``skill=weight``, or a skill comes twice.
+    """
+    if text.lstrip().startswith("{"):
+        pairs = _json_pairs(text)
+    else:
+        pairs = [_weight(part) for part in text.split(",") if part.strip()]
+    weights = dict(pairs)
+    if len(weights) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TaskError(f"`--task` must name each skill once, got {twice!r} more than once")
+    return weights
+
+
+def _json_pairs(text: str) -> list[tuple[str, float]]:
+    try:
+        # Pairs instead of an object, so that a repeated skill is seen.
+        pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
+        return [(str(name), float(weight)) for name, weight in pairs]
+    except (ValueError, TypeError) as error:
+        raise TaskError(
+            f"`--task` must be a JSON object of skills and numbers, got {text!r}; "
+            'write for example \'{"math": 1, "code": 0.3}\''
+        ) from error
+
+
+def _weight(part: str) -> tuple[str, float]:
+    name, separator, number = part.rpartition("=")
+    with contextlib.suppress(ValueError):
+        if separator and name.strip():
+            return name.strip(), float(number)
+    raise TaskError(
+        f"`--task` must be made of skill=weight, got {part.strip()!r}; "
+        "write for example 'math=1,code=0.3'"
+    )
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read observed scores: a table of agents by skills with empty cells.
+
+    Parameters
+    ----------
+    path : Path
+        CSV, TSV or Parquet with the agents in the first column, or JSON of the form
+        ``{"agent": {"skill": score}}``.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by agent, one column per skill, NaN where there is no score.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as such a table.
+    """
+    if path.suffix.lower() != ".json":
+        from skillinfer_bayes.history.files import read_table
+
+        return read_table(path)
+    import pandas as pd
+
+    rows = _read_json_rows(path, InputError)
+    skills = list(dict.fromkeys(skill for row in rows.values() for skill in row))
+    cells = [[row.get(skill) for skill in skills] for row in rows.values()]
+    return pd.DataFrame(cells, index=pd.Index(list(rows), dtype=object), columns=skills)
+
+
+def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
+    """Read what is known about each agent besides its scores.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with the agents in the first column, where an empty cell means unknown, or JSON of the
+        form ``{"agent": {"key": value}}``.
+
+    Returns
+    -------
+    dict
+        From agents to their entries; texts that look like numbers become numbers.
+
+    Raises
+    ------
+    MetadataError
+        If the file cannot be read, or an agent or a column comes twice.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _read_json_rows(path, MetadataError)
+    if suffix == ".csv":
+        return _read_csv_rows(path)
+    raise MetadataError(f"`--metadata` must end in .csv or .json, got {str(path)!r}")
+
+
+def _read_json_rows(path: Path, error_type: type[InputError]) -> dict[str, dict[str, Any]]:
+    try:
+        rows = json.loads(_read_text(path, error_type), object_pairs_hook=_unique_keys)
+    except ValueError as error:
+        raise error_type(f"{str(path)!r} cannot be read as JSON: {error}") from error
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise error_type(
+            f"{str(path)!r} must hold one JSON object per agent, "
+            'for example {"agent-a": {"math": 0.9}}'
+        )
+    return rows
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} comes more than once")
+    return found
+
+
+def _read_csv_rows(path: Path) -> dict[str, dict[str, Any]]:
+    text = io.StringIO(_read_text(path, MetadataError), newline="")
+    lines = [line for line in csv.reader(text) if line]
+    if len(lines) < 2 or len(lines[0]) < 2:
+        raise MetadataError(
+            f"{str(path)!r} must have a header line, an agent column and at least one more column"
+        )
+    header = [name.strip() for name in lines[0]]
+    found: dict[str, dict[str, Any]] = {}
+    for line in lines[1:]:
+        if len(line) != len(header) or line[0] in found or len(set(header)) < len(header):
+            raise MetadataError(
+                f"{str(path)!r} must have {len(header)} different columns and one line per agent; "
+                f"look at the line of {line[0]!r}"
+            )
+        cells = zip(header[1:], line[1:], strict=True)
+        found[line[0]] = {key: _number_or_text(cell) for key, cell in cells if cell.strip()}
+    return found
+
+
+def _number_or_text(cell: str) -> int | float | str:
+    for convert in (int, float):
+        with contextlib.suppress(ValueError):
+            return convert(cell)
+    return cell.strip()
+
+
+def _read_text(path: Path, error_type: type[InputError]) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
+    except (OSError, UnicodeDecodeError) as error:
+        raise error_type(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
+    """Refuse an output file that could not be written, before any long work.
+
+    Parameters
+    ----------
+    path : Path
+    suffixes : tuple of str
+        Endings that are understood.
+
+    Returns
+    -------
+    Path
+        `path` itself.
+
+    Raises
+    ------
+    ConfigError
+        If the ending is not one of `suffixes`, `path` is a folder, or its folder does not exist
+        or cannot be written to.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"`--output` must end in {' or '.join(suffixes)}, got {str(path)!r}")
+    folder = path.resolve().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(
+            f"`--output` must be a file in an existing folder that you may write to, "
+            f"got {str(path)!r}"
+        )
+    return path
+
+
+def write_profiles(table: pd.DataFrame, path: Path) -> None:
+    """Write profiles in the format that the file's ending names.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per agent and skill, with columns ``agent`` and ``skill``.
+    path : Path
+        Ends in .csv, .parquet or .json; JSON is nested by agent, then skill.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Parquet support is not installed.
+    """
+    with replacing(path.resolve()) as temporary:  # a link stays a link
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        elif suffix == ".parquet":
+            try:
+                table.to_parquet(temporary, index=False)
+            except ImportError as error:
+                raise MissingDependencyError(
+                    "writing Parquet needs pyarrow; install it with: "
+                    "pip install 'skillinfer-bayes[parquet]'"
+                ) from error
+        else:
+            temporary.write_text(json.dumps(nested(table), indent=2) + "\n", encoding="utf-8")
+
+
+def nested(table: pd.DataFrame) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """Arrange a table of profiles as ``{agent: {skill: {column: value}}}``."""
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in table.to_dict(orient="records"):
+        agent, skill = str(row.pop("agent")), str(row.pop("skill"))
+        result.setdefault(agent, {})[skill] = {str(key): value for key, value in row.items()}
+    return result
+
+
+def described(population: Population) -> list[tuple[str, str]]:
+    """Describe a population in lines of a name and a text."""
+    history = population.history
+    filled = float(history.observed.mean())
+    lines = [
+        ("population", population.population_id),
+        ("history", f"{history.n_agents} agents x {history.n_skills} skills, {filled:.0%} filled"),
+        *(("left out", note) for note in history.dropped),
+    ]
+    by_scale: dict[str, list[str]] = {}
+    for skill, scale in zip(history.skills, history.scales.scales, strict=True):
+        by_scale.setdefault(scale.label, []).append(skill)
+    lines += [(f"scale {label}", ", ".join(skills)) for label, skills in by_scale.items()]
+    settings = population.settings
+    priors, sampler = settings.get("priors", {}), settings.get("sampler", {})
+    if priors:
+        lines.append(("model", ", ".join(f"{key} {value}" for key, value in priors.items())))
+    if sampler:
+        lines.append(("sampler", ", ".join(f"{key} {value}" for key, value in sampler.items())))
+    verdict = population.convergence
+    return [*lines, ("fit", str(verdict)), *(("problem", text) for text in verdict.problems)]

@@ -1,0 +1,344 @@
+"""The front door: fit a history, then profile agents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+import xarray as xr
+
+from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.history.scales import Scales, ScaleSpec
+from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.priors import Covariance, Priors, SamplerSettings
+from skillinfer_bayes.inference.storage import load_population, save_population
+from skillinfer_bayes.profiles.context import Context
+from skillinfer_bayes.profiles.evidence import evidence_of_history, evidence_of_table
+from skillinfer_bayes.profiles.profile import Profile
+from skillinfer_bayes.profiles.profiles import Profiles
+from skillinfer_bayes.profiles.task import Skill
+
+if TYPE_CHECKING:
+    from skillinfer_bayes.checks.diagnostics import Convergence
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """A history and the posterior draws of how its skills move together.
+
+    Made by `from_dataframe`, `from_history`, `from_csv`, `from_parquet` or `load`; does not
+    change.
+
+    Parameters
+    ----------
+    history : History
+        What was fitted.
+    posterior : Posterior
+        Draws of the population's mean and covariance.
+    settings : mapping
+        Priors, sampler settings and seconds per step, as plain data.
+    """
+
+    history: History
+    posterior: Posterior
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        scores: pd.DataFrame,
+        *,
+        normalize: bool = False,
+        scale: ScaleSpec | Mapping[str, ScaleSpec] = "auto",
+        n_items: Any = None,
+        stderr: Any = None,
+        descriptions: Mapping[str, str] | None = None,
+        covariance: Covariance | None = None,
+        priors: Priors | Mapping[str, Any] | None = None,
+        settings: SamplerSettings | Mapping[str, Any] | None = None,
+        random_seed: int | None = None,
+        progressbar: bool = True,
+    ) -> Self:
+        """Fit a history given as a table.
+
+        Parameters
+        ----------
+        scores : DataFrame of shape (n_agents, n_skills)
+            Indexed by agent, one column per skill; empty cells allowed.
+        normalize : bool, default False
+            Min-max scale each skill by the history in match scores, for skills on different
+            scales. Scores and predictions stay in the units of `scores` either way.
+        scale, n_items, stderr, descriptions
+            As `History.from_dataframe`.
+        covariance : {"auto", "lkj", "factor_lkj", "factor"}, optional
+            Short for `priors=Priors(covariance=...)`.
+        priors : Priors or mapping, optional
+        settings : SamplerSettings or mapping, optional
+        random_seed : int, optional
+            Short for `settings=SamplerSettings(random_seed=...)`.
+        progressbar : bool, default True
+
+        Returns
+        -------
+        Population
+
+        Raises
+        ------
+        HistoryError, UnknownSkillError, ConfigError
+            If an argument cannot be used.
+        SamplingError
+            If the sampler could not run.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fit should not be trusted yet; it says what to change.
+        HistoryWarning
+            If empty rows or columns were dropped.
+        """
+        history = History.from_dataframe(
+            scores,
+            scale=scale,
+            n_items=n_items,
+            stderr=stderr,
+            normalize=normalize,
+            descriptions=descriptions,
+        )
+        return cls.from_history(
+            history,
+            covariance=covariance,
+            priors=priors,
+            settings=settings,
+            random_seed=random_seed,
+            progressbar=progressbar,
+        )
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        normalize: bool = False,
+        random_seed: int | None = None,
+        progressbar: bool = True,
+    ) -> Self:
+        """Fit a CSV or Parquet file whose first column names the agents.
+
+        For everything else that can be set, make a `History` and use `from_history`.
+        """
+        history = History.from_csv(path, normalize=normalize)
+        return cls.from_history(history, random_seed=random_seed, progressbar=progressbar)
+
+    # one reader tells the formats apart by the file's ending
+    from_parquet = from_csv
+
+    @classmethod
+    def from_history(
+        cls,
+        history: History,
+        *,
+        covariance: Covariance | None = None,
+        priors: Priors | Mapping[str, Any] | None = None,
+        settings: SamplerSettings | Mapping[str, Any] | None = None,
+        random_seed: int | None = None,
+        progressbar: bool = True,
+    ) -> Self:
+        """Fit a history; parameters, errors and warnings as `from_dataframe`."""
+        from skillinfer_bayes.checks.diagnostics import warn_unless_converged
+        from skillinfer_bayes.inference.sampling import Stopwatch, fresh_seed, sample_posterior
+
+        chosen = _read_priors(priors, covariance)
+        how = _read_settings(settings, random_seed)
+        if how.random_seed is None:
+            how = replace(how, random_seed=fresh_seed())
+        stopwatch = Stopwatch()
+        tree = sample_posterior(history, chosen, how, progressbar=progressbar, stopwatch=stopwatch)
+        used = {
+            "priors": chosen.resolve(history.n_skills).to_dict(),
+            "sampler": how.to_dict(),
+            "seconds": stopwatch.seconds,
+        }
+        population = cls(history, Posterior(tree), used)
+        warn_unless_converged(population.convergence, stacklevel=2)
+        return population
+
+    @property
+    def skills(self) -> list[Skill]:
+        """The K skills with their descriptions."""
+        texts = self.history.descriptions
+        return [Skill(name, description=texts.get(name, "")) for name in self.history.skills]
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the history's agents."""
+        return self.history.agents
+
+    @property
+    def scales(self) -> Scales:
+        """Scales of the skills."""
+        return self.history.scales
+
+    @property
+    def data(self) -> xr.DataTree:
+        """A copy of all draws and data: groups that ArviZ takes as they are."""
+        return self.posterior.tree.copy()
+
+    @property
+    def population_id(self) -> str:
+        """Identity of history and draws together, 16 hex digits."""
+        return self.posterior.draws_hash[:8] + self.history.data_hash[:8]
+
+    @cached_property
+    def convergence(self) -> Convergence:
+        """Verdict on the fit."""
+        from skillinfer_bayes.checks.diagnostics import check_convergence
+
+        return check_convergence(self.posterior.tree)
+
+    @cached_property
+    def _context(self) -> Context:
+        return Context(
+            population_id=self.population_id,
+            posterior=self.posterior,
+            scales=self.scales,
+            normalize=self.history.normalize,
+            descriptions=self.history.descriptions,
+        )
+
+    def profile(self, agent: str = "agent") -> Profile:
+        """Start the profile of a new agent, of whom nothing is known but the population.
+
+        Parameters
+        ----------
+        agent : str, default "agent"
+            A name for tables and plots.
+        """
+        return Profile(self._context, agent)
+
+    def profiles(self, table: pd.DataFrame, *, n_items: Any = None, stderr: Any = None) -> Profiles:
+        """Profile many agents at once.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_agents, up to n_skills)
+            Observed scores, indexed by agent; NaN = not observed. Columns in any order.
+        n_items, stderr : DataFrame, mapping by skill, array or number, optional
+            Items behind the scores, or their standard errors.
+
+        Returns
+        -------
+        Profiles
+
+        Raises
+        ------
+        UnknownSkillError
+            If a column is not a skill of the population.
+        ScoreError
+            If a cell cannot be used.
+        """
+        evidence = evidence_of_table(table, self.scales, n_items=n_items, stderr=stderr)
+        return Profiles(self._context, evidence)
+
+    def completed(self) -> Profiles:
+        """Profile the history's own agents, holes filled.
+
+        Each agent is conditioned on its own row, which the posterior already knows.
+        """
+        return Profiles(self._context, evidence_of_history(self.history))
+
+    def describe_skills(self, descriptions: Mapping[str, str] | Sequence[Skill]) -> Population:
+        """Give the population with descriptions of its skills; this one stays as it is.
+
+        Raises
+        ------
+        UnknownSkillError
+            If a name is not a skill.
+        """
+        given = (
+            dict(descriptions)
+            if isinstance(descriptions, Mapping)
+            else {skill.name: skill.description for skill in descriptions}
+        )
+        texts = list(self.history.skill_descriptions)
+        for name, text in given.items():
+            texts[self.scales.index(name)] = str(text)
+        return replace(self, history=replace(self.history, skill_descriptions=tuple(texts)))
+
+    def correlation(self) -> xr.Dataset:
+        """Posterior mean and standard deviation of the correlations between skills.
+
+        Returns
+        -------
+        Dataset with dims (skill, skill_bis)
+            `mean` and `std`, on the working scale.
+        """
+        covariance = self.posterior.tree.children["posterior"].to_dataset()["covariance"]
+        values = covariance.values
+        sd = (values.diagonal(axis1=-2, axis2=-1)) ** 0.5
+        correlation = covariance / (sd[..., :, None] * sd[..., None, :])
+        over = ("chain", "draw")
+        return xr.Dataset({"mean": correlation.mean(over), "std": correlation.std(over)})
+
+    def save(self, path: str | Path) -> None:
+        """Write the population to a netCDF file, whole or not at all.
+
+        Raises
+        ------
+        PopulationFileError
+            If the folder does not exist.
+        """
+        save_population(Path(path), self.history, self.posterior, self.settings)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a population that `save` wrote; needs no PyMC.
+
+        Raises
+        ------
+        PopulationFileError
+            If the file is missing, damaged, or not a population.
+        PopulationVersionError
+            If a newer version of the package wrote it.
+        """
+        stored = load_population(Path(path))
+        return cls(stored.history, stored.posterior, stored.settings)
+
+    def __repr__(self) -> str:
+        rows, columns = self.history.values.shape
+        draws = f"{self.posterior.n_chains} x {self.posterior.n_draws} draws"
+        return f"Population({self.population_id}, {rows} agents x {columns} skills, {draws})"
+
+
+def _read_priors(
+    priors: Priors | Mapping[str, Any] | None, covariance: Covariance | None
+) -> Priors:
+    chosen = priors if isinstance(priors, Priors) else Priors.from_dict(priors or {})
+    if covariance is None:
+        return chosen
+    if priors is not None and chosen.covariance not in ("auto", covariance):
+        raise ConfigError(
+            f"`covariance` is {covariance!r} but `priors` says {chosen.covariance!r}; give one"
+        )
+    return replace(chosen, covariance=covariance)
+
+
+def _read_settings(
+    settings: SamplerSettings | Mapping[str, Any] | None, random_seed: int | None
+) -> SamplerSettings:
+    how = (
+        settings
+        if isinstance(settings, SamplerSettings)
+        else SamplerSettings.from_dict(settings or {})
+    )
+    if random_seed is None:
+        return how
+    if how.random_seed not in (None, random_seed):
+        raise ConfigError(
+            f"`random_seed` is {random_seed} but `settings` says {how.random_seed}; give one"
+        )
+    return replace(how, random_seed=random_seed)

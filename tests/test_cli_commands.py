@@ -1,0 +1,278 @@
+"""The commands from end to end, on a population that was not fitted."""
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from skillinfer_bayes import cli, demo
+from skillinfer_bayes.exceptions import ConvergenceWarning, DecisionError
+from skillinfer_bayes.history.table import History
+from skillinfer_bayes.population import Population
+from skillinfer_bayes.routing import orchestrator
+from skillinfer_bayes.routing.orchestrator import Decision
+from skillinfer_bayes.testing import fake_population
+
+HISTORY = pd.DataFrame(dict(demo.HISTORY), index=list(demo.HISTORY_AGENTS))
+OBSERVATIONS = "agent,math,code,reasoning\nfast,,0.89,0.92\ncheap,0.7,,\n"
+SECONDS = {"compile": 1.5, "sample": 0.5}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def population_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("population") / "population.nc"
+    fake_population(HISTORY).save(path)
+    return path
+
+
+@pytest.fixture
+def observations(tmp_path: Path) -> Path:
+    path = tmp_path / "new.csv"
+    path.write_text(OBSERVATIONS, "utf-8")
+    return path
+
+
+@pytest.fixture
+def no_sampling(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replace the fit; gives what it was called with."""
+    called: dict[str, Any] = {}
+
+    def from_history(history: History, **options: Any) -> Population:
+        called.update(options, history=history)
+        return dataclasses.replace(fake_population(history), settings={"seconds": SECONDS})
+
+    monkeypatch.setattr(Population, "from_history", staticmethod(from_history))
+    monkeypatch.setattr(cli, "_load_sampler", lambda: None)
+    return called
+
+
+def test_profile_prints_a_table(population_file: Path, observations: Path) -> None:
+    result = run("profile", population_file, observations)
+    assert result.exit_code == 0, result.stderr
+    header, *rows = [line.split() for line in result.stdout.splitlines()]
+    assert header == ["agent", "skill", "mean", "std", "lower", "upper", "source"]
+    sources = {(row[0], row[1]): row[-1] for row in rows}
+    assert len(rows) == 10
+    assert [key for key, source in sources.items() if source == "observed"] == [
+        ("fast", "code"),
+        ("fast", "reasoning"),
+        ("cheap", "math"),
+    ]
+
+
+def test_profile_writes_every_format_alike(
+    population_file: Path, observations: Path, tmp_path: Path
+) -> None:
+    for suffix in ("csv", "parquet", "json"):
+        result = run(
+            "profile", population_file, observations, "-o", tmp_path / f"out.{suffix}",
+            "--ci-prob", "0.5", "--kind", "score",
+        )  # fmt: skip
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    from_csv = pd.read_csv(tmp_path / "out.csv")
+    pd.testing.assert_frame_equal(from_csv, pd.read_parquet(tmp_path / "out.parquet"))
+    from_json = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    row = from_csv.set_index(["agent", "skill"]).loc[("cheap", "writing")]
+    assert from_json["cheap"]["writing"] == pytest.approx(row.to_dict())
+
+
+def test_prompt_holds_task_metadata_and_constraints(
+    population_file: Path, observations: Path, tmp_path: Path
+) -> None:
+    costs = tmp_path / "costs.csv"
+    costs.write_text("agent,cost_per_1k,region\nfast,0.005,eu\ncheap,0.001,\n", "utf-8")
+    result = run(
+        "prompt", population_file, observations, "--task", "math=1,code=0.3",
+        "--description", "Prove a lemma", "--metadata", costs, "--constraint", "be quick",
+        "--constraint", "be cheap", "--threshold", "0.8",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    for line in (
+        "Prove a lemma",
+        "Required skills (importance weights): {'math': 1.0, 'code': 0.3}",
+        "  Cost: $0.005/1k tokens",
+        "  Region: eu",
+        "- be quick",
+        "- be cheap",
+    ):
+        assert line in result.stdout.splitlines()
+    assert result.stdout.count("P>0.8") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--task", "maths=1"), "did you mean 'math'"),
+        (("--task", "math"), "skill=weight"),
+        (("--task", "math=0"), "greater than zero"),
+        (("--task", ""), "at least one skill"),
+        (("--task", "math=1", "--threshold", "80"), "did you mean 0.8"),
+    ],
+)
+def test_bad_tasks_are_one_line(
+    population_file: Path, observations: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = run("prompt", population_file, observations, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_metadata_must_cover_the_agents(
+    population_file: Path, observations: Path, tmp_path: Path
+) -> None:
+    costs = tmp_path / "costs.json"
+    costs.write_text('{"fast": {"cost_per_1k": 0.005}}', "utf-8")
+    arguments = ("prompt", population_file, observations, "--task", "math=1")
+    result = run(*arguments, "--metadata", costs)
+    assert result.exit_code == 1
+    assert "got nothing for 'cheap'" in result.stderr
+
+
+def test_a_file_that_is_no_population(observations: Path) -> None:
+    for command in (("info",), ("profile",)):
+        extra = (observations,) if command == ("profile",) else ()
+        result = run(*command, observations, *extra)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: ")
+
+
+def test_route_without_a_key_prints_the_prompt_and_says_so(
+    population_file: Path, observations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    arguments = (population_file, observations, "--task", "math=1")
+    result = run("route", *arguments)
+    assert result.exit_code == 0
+    assert result.stdout == run("prompt", *arguments).stdout
+    assert "OPENAI_API_KEY is not set" in result.stderr
+
+
+def test_route_with_a_key_prints_the_decision(
+    population_file: Path, observations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def answer(*arguments: Any, **options: Any) -> Decision:
+        asked.update(options)
+        return Decision("cheap", "It costs less.", "It costs less.\nASSIGNED: cheap", "?", "m")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr(orchestrator, "orchestrate", answer)
+    arguments = ("route", population_file, observations, "--task", "math=1", "--model", "m")
+    result = run(*arguments, "--base-url", "http://localhost:1/v1")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "It costs less.\n\nASSIGNED: cheap\n"
+    assert asked == {"model": "m", "base_url": "http://localhost:1/v1"}
+    as_json = json.loads(run(*arguments, "--json").stdout)
+    assert as_json["agent"] == "cheap"
+    assert as_json["reply"].endswith("ASSIGNED: cheap")
+
+
+def test_route_shows_the_reply_that_could_not_be_used(
+    population_file: Path, observations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> Decision:
+        raise DecisionError("the reply names no agent", reply="I would rather not.")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr(orchestrator, "orchestrate", refuse)
+    result = run("route", population_file, observations, "--task", "math=1")
+    assert result.exit_code == 1
+    assert "the reply names no agent" in result.stderr
+    assert "I would rather not." in result.stderr
+
+
+def test_info_describes_the_population(population_file: Path) -> None:
+    result = run("info", population_file)
+    assert result.exit_code == 0, result.stderr
+    assert "history      8 agents x 5 skills, 100% filled" in result.stdout
+    assert "math, code, reasoning, writing, creativity" in result.stdout
+    assert "converged: R-hat" in result.stdout
+
+
+def test_fit_passes_the_options_on_and_saves(tmp_path: Path, no_sampling: dict[str, Any]) -> None:
+    HISTORY.to_csv(tmp_path / "history.csv", index_label="agent")
+    counts = pd.DataFrame(500, index=HISTORY.index, columns=HISTORY.columns)
+    counts.to_csv(tmp_path / "counts.csv", index_label="agent")
+    output = tmp_path / "population.nc"
+    result = run(
+        "fit", tmp_path / "history.csv", "-o", output, "--n-items", tmp_path / "counts.csv",
+        "--covariance", "lkj", "--draws", "50", "--tune", "60", "--chains", "2", "--seed", "7",
+        "--target-accept", "0.99", "--normalize",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    assert f"saved {output}" in result.stderr
+    history = no_sampling.pop("history")
+    assert history.normalize
+    assert history.n_items.min() == 500
+    assert no_sampling == {
+        "covariance": "lkj",
+        "settings": {
+            "draws": 50, "tune": 60, "chains": 2, "target_accept": 0.99, "random_seed": 7,
+        },
+        "progressbar": True,
+    }  # fmt: skip
+    assert Population.load(output).agents == tuple(HISTORY.index)
+
+
+def test_a_history_that_cannot_be_used_leaves_no_file(
+    tmp_path: Path, no_sampling: dict[str, Any]
+) -> None:
+    HISTORY.iloc[:2].to_csv(tmp_path / "history.csv")
+    result = run("fit", tmp_path / "history.csv", "-o", tmp_path / "population.nc", "--quiet")
+    assert result.exit_code == 1
+    assert "at least 3 agents" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_a_fit_that_did_not_converge_is_saved_and_ends_with_3(
+    tmp_path: Path, no_sampling: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def from_history(history: History, **options: Any) -> Population:
+        warnings.warn("the fit did not converge", ConvergenceWarning, stacklevel=2)
+        return dataclasses.replace(fake_population(history), settings={"seconds": {}})
+
+    monkeypatch.setattr(Population, "from_history", staticmethod(from_history))
+    HISTORY.to_csv(tmp_path / "history.csv")
+    result = run("fit", tmp_path / "history.csv", "-o", tmp_path / "population.nc", "--quiet")
+    assert result.exit_code == 3
+    assert result.stderr == "Warning: the fit did not converge\n"
+    assert (tmp_path / "population.nc").is_file()
+
+
+def test_demo_prints_the_prompt_and_times_every_step(no_sampling: dict[str, Any]) -> None:
+    result = run("demo", "--seed", "3")
+    assert result.exit_code == 0, result.stderr
+    assert no_sampling["random_seed"] == 3
+    for agent in demo.OBSERVATIONS:
+        assert f"\n{agent}:\n" in result.stdout
+    assert result.stdout.rstrip().endswith("ASSIGNED: <agent name>")
+    for step in ("load the libraries", "fit the population", "of which compile", "total"):
+        assert step in result.stderr
+
+
+def test_quiet_demo_prints_the_prompt_only(no_sampling: dict[str, Any]) -> None:
+    result = run("demo", "--quiet")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert no_sampling["progressbar"] is False
+
+
+@pytest.mark.slow
+def test_demo_for_real() -> None:
+    result = run("demo", "--seed", "1", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("Task fit: ") == len(demo.OBSERVATIONS)
