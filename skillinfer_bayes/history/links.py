@@ -17,7 +17,7 @@ type BoolArray = NDArray[np.bool_]
 type Link = Literal["identity", "logit"]
 type ScaleSpec = Scale | str | Sequence[float]
 
-DEFAULT_MARGIN = 0.005
+DEFAULT_MARGIN = 0.02
 NAMED_BOUNDS = {
     "0-1": (0.0, 1.0),
     "unit": (0.0, 1.0),
@@ -39,7 +39,7 @@ class Scale:
         `"identity"` for unbounded scores, `"logit"` for bounded ones.
     lower, upper : float
         Bounds in score units; infinite for the identity.
-    margin : float, default 0.005
+    margin : float, default 0.02
         Share of the distance between the bounds, 0 < margin < 0.5; only the logit uses it.
 
     Raises

@@ -38,14 +38,12 @@ class WorkingData(NamedTuple):
     error_var: FloatArray | None
 
 
-def binomial_logit_moments(
-    proportion: ArrayLike, n_items: ArrayLike
-) -> tuple[FloatArray, FloatArray]:
-    """Mean and variance of the logit of a success rate, given a measured proportion.
+def binomial_variance(proportion: ArrayLike, n_items: ArrayLike) -> FloatArray:
+    """Variance of a measured proportion, finite and positive at 0 and 1 too.
 
-    With k successes among n items and the Jeffreys prior, the rate is Beta(k + 1/2, n - k + 1/2);
-    its logit has mean ``digamma(k + 1/2) - digamma(n - k + 1/2)`` and variance
-    ``trigamma(k + 1/2) + trigamma(n - k + 1/2)``, finite at 0 of n and n of n too.
+    The rate is shrunk towards one half as if half a success and half a failure had been seen,
+    the mean under the Jeffreys prior (Agresti and Coull (1998), doi:10.2307/2685469, show what
+    the unshrunk formula does to intervals near the bounds).
 
     Parameters
     ----------
@@ -56,20 +54,18 @@ def binomial_logit_moments(
 
     Returns
     -------
-    mean, variance : array
-        Of the broadcast shape, in logit units; NaN where either input is NaN.
+    array
+        Of the broadcast shape; NaN where either input is NaN.
     """
-    # scipy.special takes longer to import than a history to read, and few histories need it
-    from scipy.special import digamma, zeta
-
-    share = np.asarray(proportion, dtype=np.float64)
     total = np.asarray(n_items, dtype=np.float64)
-    hits = share * total + 0.5
-    misses = (1.0 - share) * total + 0.5
-    # trigamma(x) is the Hurwitz zeta function at (2, x)
-    mean: FloatArray = digamma(hits) - digamma(misses)
-    variance: FloatArray = zeta(2.0, hits) + zeta(2.0, misses)
-    return mean, variance
+    rate = shrunk_rate(proportion, total)
+    return np.asarray(rate * (1.0 - rate) / total)
+
+
+def shrunk_rate(proportion: ArrayLike, n_items: ArrayLike) -> FloatArray:
+    """Posterior mean of a success rate under the Jeffreys prior, ``(k + 1/2) / (n + 1)``."""
+    total = np.asarray(n_items, dtype=np.float64)
+    return np.asarray((np.asarray(proportion, dtype=np.float64) * total + 0.5) / (total + 1.0))
 
 
 def delta_method_variance(stderr: ArrayLike, derivative: ArrayLike) -> FloatArray:
@@ -91,18 +87,10 @@ def delta_method_variance(stderr: ArrayLike, derivative: ArrayLike) -> FloatArra
     return np.asarray(np.square(change))
 
 
-def _binomial_link_moments(
-    scores: FloatArray, n_items: FloatArray, links: Links
-) -> tuple[FloatArray, FloatArray]:
-    """Moments of the plain logit carried over to the links, whose bounds are widened.
-
-    Without this step the way back through the link would move a well measured 0.95 to 0.9545.
-    """
-    mean, variance = binomial_logit_moments(links.proportion(scores), n_items)
-    rate = 0.5 + 0.5 * np.tanh(0.5 * mean)
-    typical = links.base + links.width * rate
-    slope = links.derivative(typical) * links.width * rate * (1.0 - rate)
-    return links.forward(typical), delta_method_variance(np.sqrt(variance), slope)
+def _binomial_link_variance(scores: FloatArray, n_items: FloatArray, links: Links) -> FloatArray:
+    """Variance of the link value of a proportion."""
+    stderr = links.width * np.sqrt(binomial_variance(links.proportion(scores), n_items))
+    return delta_method_variance(stderr, links.derivative(scores))
 
 
 def link_moments(
@@ -138,8 +126,7 @@ def link_moments(
         variances[known] = spread[known]
     if n_items is not None:
         counted = ~np.isnan(n_items) & ~np.isnan(table) & scales.bounded
-        means, spreads = _binomial_link_moments(table, n_items, scales.links)
-        values = np.where(counted, means, values)
+        spreads = _binomial_link_variance(table, n_items, scales.links)
         variances = np.where(counted, spreads, variances)
     return values, variances
 

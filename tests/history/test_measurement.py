@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special
 
 from skillinfer_bayes.exceptions import HistoryError, ScoreError
 from skillinfer_bayes.history.measurement import (
     DEFAULT_ERROR_SD,
     MIN_ERROR_SD,
-    binomial_logit_moments,
+    binomial_variance,
     check_errors,
     check_n_items,
     check_stderr,
@@ -27,29 +26,18 @@ UNIT = Scales(("code",), (Scale.unit(),), location=[0.4], spread=[0.8])
 MIXED = Scales(("code", "elo"), (Scale.unit(), Scale.unbounded()), spread=[1.0, 50.0])
 
 
-@pytest.mark.parametrize(("hits", "total"), [(0, 16), (3, 16), (16, 16), (150, 164), (1, 1)])
-def test_logit_moments_equal_numerical_integration(hits, total):
-    # the density of the logit of a Beta(hits + 1/2, misses + 1/2) rate, on a fine grid
-    grid = np.linspace(-60.0, 60.0, 240_001)
-    misses = total - hits
-    weight = np.exp(
-        (hits + 0.5) * special.log_expit(grid) + (misses + 0.5) * special.log_expit(-grid)
-    )
-    weight /= weight.sum()
-    centre = (weight * grid).sum()
-    mean, variance = binomial_logit_moments(hits / total, total)
-    assert mean == pytest.approx(centre, rel=1e-8)
-    assert variance == pytest.approx((weight * (grid - centre) ** 2).sum(), rel=1e-8)
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_binomial_variance_is_positive_symmetric_and_falls_with_items(hits, misses):
+    total = max(hits + misses, 1)
+    share = hits / total
+    variance = float(binomial_variance(share, total))
+    assert variance > 0
+    assert float(binomial_variance(1 - share, total)) == pytest.approx(variance, rel=1e-9)
+    assert float(binomial_variance(share, 10 * total)) < variance
 
 
-@given(st.integers(0, 500), st.integers(1, 500))
-def test_logit_moments_are_finite_symmetric_and_sharpen_with_items(hits, extra):
-    total = hits + extra
-    mean, variance = binomial_logit_moments(hits / total, total)
-    mirrored, same = binomial_logit_moments(1 - hits / total, total)
-    assert mirrored == pytest.approx(-float(mean), abs=1e-6)
-    assert same == pytest.approx(float(variance), rel=1e-6)
-    assert 0 < float(binomial_logit_moments(hits / total, 10 * total)[1]) < float(variance)
+def test_binomial_variance_approaches_the_textbook_formula():
+    assert binomial_variance(0.3, 1e7) == pytest.approx(0.3 * 0.7 / 1e7, rel=1e-5)
 
 
 def test_a_perfect_score_of_few_items_is_no_spike():
