@@ -206,6 +206,7 @@ class Population:
             population_id=self.population_id,
             posterior=self.posterior,
             scales=self.scales,
+            score_items=self.history.typical_items,
             normalize=self.history.normalize,
             descriptions=self.history.descriptions,
         )

@@ -229,6 +229,14 @@ class History:
         return ~np.isnan(self.values)
 
     @property
+    def typical_items(self) -> FloatArray:
+        """Median item count behind each skill's scores, (K,); NaN where none is known."""
+        if self.n_items is None:
+            return np.full(self.n_skills, np.nan)
+        columns = [column[~np.isnan(column)] for column in self.n_items.T]
+        return np.array([np.median(column) if column.size else np.nan for column in columns])
+
+    @property
     def descriptions(self) -> dict[str, str]:
         """Descriptions of the skills that have one; a new dict each time."""
         pairs = zip(self.skills, self.skill_descriptions, strict=True)

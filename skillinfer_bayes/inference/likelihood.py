@@ -173,7 +173,7 @@ class GaussianRows(Op):  # type: ignore[misc]
         for storage, result in zip(output_storage, results, strict=True):
             storage[0] = np.asarray(result)
 
-    def infer_shape(self, fgraph: Any, node: Any, shapes: list[Any]) -> list[Any]:
+    def infer_shape(self, node: Any, shapes: list[Any]) -> list[Any]:
         """Give the gradients the shapes of what they differentiate by."""
         return [(), shapes[0], shapes[1]]
 

@@ -28,6 +28,8 @@ class Context:
         Identity of the fitted population.
     posterior : Posterior
     scales : Scales
+    score_items : array of shape (K,)
+        Items behind a score that would be measured; NaN where not known.
     normalize : bool
         Whether match scores min-max scale each skill by the history.
     descriptions : mapping from skill to str
@@ -36,13 +38,14 @@ class Context:
     population_id: str
     posterior: Posterior
     scales: Scales
+    score_items: FloatArray
     normalize: bool = False
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def engine(self) -> Engine:
         """The engine that conditions on evidence."""
-        return Engine(self.posterior, self.scales)
+        return Engine(self.posterior, self.scales, self.score_items)
 
     @property
     def skills(self) -> tuple[str, ...]:

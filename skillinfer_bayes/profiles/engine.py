@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,8 @@ class Engine:
 
     posterior: Posterior
     scales: Scales
+    score_items: FloatArray
+    """Items behind a score that would be measured, (K,); NaN where not known."""
 
     def _conditionals(self, evidence: Evidence) -> Iterator[tuple[Group, Conditional]]:
         for group in evidence.groups():
@@ -80,7 +83,13 @@ class Engine:
         """Variance that a new measurement adds to the latent skill, (K,)."""
         if kind not in ("skill", "score"):
             raise ConfigError(f"`kind` must be 'skill' or 'score', got {kind!r}")
-        return np.full(len(self.scales), DEFAULT_ERROR_VAR if kind == "score" else 0.0)
+        extra = np.full(len(self.scales), DEFAULT_ERROR_VAR if kind == "score" else 0.0)
+        return np.where(self._counted, 0.0, extra)
+
+    @cached_property
+    def _counted(self) -> NDArray[np.bool_]:
+        """Skills whose future scores are proportions of a known number of items, (K,)."""
+        return ~np.isnan(self.score_items) & self.scales.bounded
 
     def summarise(
         self,
@@ -105,7 +114,30 @@ class Engine:
             self._fill_fast(result, evidence, tails, kind)
         else:
             self._fill_exact(result, evidence, tails, kind)
+        if kind == "score" and self._counted.any():
+            self._add_counting_error(result, evidence, tails)
         return result
+
+    def _add_counting_error(
+        self, result: Summary, evidence: Evidence, tails: tuple[float, float]
+    ) -> None:
+        """Turn latent rates into measured proportions: binomial, with steps at the bounds.
+
+        The mean stays; the variance follows from the law of total variance; interval ends come
+        from draws, since a proportion of few items is no continuous quantity.
+        """
+        counted = self._counted
+        base, width = self.scales.links.base[counted], self.scales.links.width[counted]
+        rate = (result.mean[:, counted] - base) / width
+        variance = (result.std[:, counted] / width) ** 2
+        within = np.maximum(rate * (1.0 - rate) - variance, 0.0) / self.score_items[counted]
+        result.std[:, counted] = width * np.sqrt(variance + within)
+        size = max(1, CHUNK_CELLS // self.posterior.mean.size)
+        for start in range(0, len(evidence.agents), size):
+            rows = slice(start, start + size)
+            scores = self.draws(evidence.take(rows), kind="score")[..., counted]
+            ends = np.quantile(scores, tails, axis=0, method="inverted_cdf")
+            result.lower[rows, counted], result.upper[rows, counted] = ends
 
     def _fill_exact(
         self, result: Summary, evidence: Evidence, tails: tuple[float, float], kind: Kind
@@ -141,6 +173,9 @@ class Engine:
         for agents, mean, sd in self._components(evidence, kind):
             with np.errstate(divide="ignore", invalid="ignore"):
                 result[agents] = ndtr((mean - at) / sd).mean(axis=0)
+        if kind == "score" and self._counted.any():
+            above = (self.draws(evidence, kind="score") > thresholds).mean(axis=0)
+            result = np.where(self._counted, above, result)
         return np.where(thresholds >= self.scales.upper, 0.0, result)
 
     def draws(self, evidence: Evidence, *, kind: Kind = "skill") -> FloatArray:
@@ -153,7 +188,29 @@ class Engine:
             noise = error[:, group.observed] * np.sqrt(group.error_var)
             working = matheron_draws(theta, noise, given, group.values)
             result[:, group.agents] = self.scales.from_working(working + (sd * fresh)[:, None, :])
+        if kind == "score" and self._counted.any():
+            for position in range(len(evidence.agents)):
+                result[:, position] = self._counted_scores(result[:, position], evidence, position)
         return result
+
+    def _counted_scores(self, scores: FloatArray, evidence: Evidence, position: int) -> FloatArray:
+        """Measured proportions given latent scores (S, K) of one agent.
+
+        Seeded by the population and the agent's own measurements, so that an agent gets the same
+        numbers alone and in a table.
+        """
+        links, counted = self.scales.links, self._counted
+        seed = hashlib.sha256(evidence.values[position].tobytes()).digest()[:8]
+        rng = np.random.default_rng([self._seed, int.from_bytes(seed)])
+        items = np.rint(self.score_items[counted]).astype(np.int64)
+        hits = rng.binomial(items, links.proportion(scores)[:, counted])
+        measured = scores.copy()
+        measured[:, counted] = links.base[counted] + links.width[counted] * hits / items
+        return measured
+
+    @property
+    def _seed(self) -> int:
+        return int(self.posterior.draws_hash[:16], 16)
 
     @cached_property
     def _common_numbers(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -161,8 +218,7 @@ class Engine:
 
         Seeded by the draws themselves, so that a population always gives the same numbers.
         """
-        seed = int(self.posterior.draws_hash[:16], 16)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(self._seed)
         shape = self.posterior.mean.shape
         chol = np.linalg.cholesky(self.posterior.covariance)
         theta = self.posterior.mean + np.einsum("skj,sj->sk", chol, rng.standard_normal(shape))

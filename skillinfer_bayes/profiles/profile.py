@@ -11,16 +11,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from skillinfer_bayes.exceptions import InputError, PopulationMismatchError, ScoreError
+from skillinfer_bayes.exceptions import InputError, ScoreError
 from skillinfer_bayes.files import write_text
+from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.context import Context, check_threshold
 from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.evidence import Evidence, Observation, evidence_of_one
 from skillinfer_bayes.profiles.tables import draws_array, match_frame, summary_frame
 from skillinfer_bayes.profiles.task import MatchResult, Skill, Task
-
-FORMAT = "skillinfer_bayes profile"
-FORMAT_VERSION = 1
 
 
 class Profile:
@@ -326,18 +324,11 @@ class Profile:
     def to_dict(self) -> dict[str, Any]:
         """Give observations and predictions as plain data that JSON can hold."""
         predictions = self.predict().to_dict(orient="index")
-        return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "population_id": self.population_id,
-            "agent": self._agent,
-            "observations": {
-                skill: [one.to_dict() for one in self._observations[skill]]
-                for skill in self.skills
-                if skill in self._observations
-            },
-            "predictions": {str(skill): row for skill, row in predictions.items()},
+        rows = {str(skill): row for skill, row in predictions.items()}
+        measured = {
+            skill: self._observations[skill] for skill in self.skills if skill in self._observations
         }
+        return stored.profile_to_dict(self.population_id, self._agent, measured, rows)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Give the profile as JSON text, and write it to a file if a path is given."""
@@ -364,39 +355,16 @@ class Profile:
         InputError
             If the mapping is no profile.
         """
-        if given.get("format") != FORMAT:
-            raise InputError("this is not a profile; give what `Profile.to_dict` returned")
-        if given.get("format_version") != FORMAT_VERSION:
-            raise InputError(
-                f"the profile has format version {given.get('format_version')!r}, this version "
-                f"reads {FORMAT_VERSION}; make it again or update the package"
-            )
-        profile: Profile = population.profile(agent=str(given.get("agent", "agent")))
-        if given.get("population_id") != profile.population_id:
-            raise PopulationMismatchError(
-                f"the profile belongs to population {given.get('population_id')!r}, not to "
-                f"{profile.population_id!r}; load the population that it was made with, or "
-                "observe its scores again"
-            )
-        stored = given.get("observations")
-        if not isinstance(stored, Mapping):
-            raise InputError("the profile's 'observations' must map skills to measurements")
-        for skill, measured in stored.items():
-            for one in measured:
+        profile: Profile = population.profile(agent=stored.agent_of(given))
+        for skill, measurements in stored.measurements_of(given, profile.population_id).items():
+            for one in measurements:
                 profile.observe(skill, **one)
         return profile
 
     @classmethod
     def from_json(cls, source: str | Path, population: Any) -> Profile:
         """Read a profile from JSON text (str) or a file (Path); see `from_dict`."""
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        try:
-            given = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"`source` must be JSON text, or a Path to a file of it: {error}"
-            ) from error
-        return cls.from_dict(given, population)
+        return cls.from_dict(stored.read_json(source), population)
 
     def __repr__(self) -> str:
         observed = ", ".join(f"{skill}={score:g}" for skill, score in self.observations.items())
