@@ -3,6 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHMARKS := start_speed batch_speed demo_speed fit_speed
 SETUP := pyproject.toml constraints.txt scripts/setup_venv.sh
 
 .DEFAULT_GOAL := help
@@ -21,15 +22,14 @@ demo: $(VENV)/.ready-run
 	@$(BIN)/skillinfer-bayes demo
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.ready-dev
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 bench: $(VENV)/.ready-bench
-	@set -e; for file in benchmarks/bench_*.py; do \
-		[ -e "$$file" ] || { echo "no benchmarks/bench_*.py to run"; exit 1; }; \
-		echo "== $$file"; $(BIN)/python "$$file"; \
+	@set -e; for name in $(BENCHMARKS); do \
+		echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; \
 	done
 
 lint: $(VENV)/.ready-dev

@@ -164,7 +164,7 @@ class Population:
             "seconds": stopwatch.seconds,
         }
         population = cls(history, Posterior(tree), used)
-        warn_unless_converged(population.convergence, stacklevel=2)
+        warn_unless_converged(population.convergence)
         return population
 
     @property

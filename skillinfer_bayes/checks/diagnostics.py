@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from skillinfer_bayes.exceptions import ConvergenceWarning
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
 MIN_BFMI = 0.3
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,9 @@ def identified_quantities(posterior: xr.Dataset) -> xr.Dataset:
     )
 
 
-def warn_unless_converged(convergence: Convergence, *, stacklevel: int = 2) -> None:
+def warn_unless_converged(convergence: Convergence) -> None:
     """Issue a ConvergenceWarning that says what is wrong and what to change."""
     if not convergence.converged:
         message = "the fit did not converge: " + "; ".join(convergence.problems)
-        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
+        # it points at the caller's code, whichever of our functions was called there
+        warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(_PACKAGE,))

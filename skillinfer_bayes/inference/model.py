@@ -5,8 +5,10 @@ On the working scale, for agents i, skills j and shared factors k::
     theta_i = mu + Lambda f_i + u_i                  latent skills of agent i
     f_i ~ Normal(0, I),   u_i ~ Normal(0, D Omega D),   Omega ~ LKJ(eta)
     y_ij ~ Normal(theta_ij, s_ij)                    what was measured
-    Lambda_j1 = g + tau_1 z_j1,   Lambda_jk = tau_k z_jk,   z_jk ~ Normal(0, 1)
-    tau_k ~ HalfNormal,   log D_j ~ Normal(m, s)
+    Lambda_j1 ~ Normal(g, tau),   Lambda_jk ~ Normal(0, tau),   log D_j ~ Normal(m, s)
+
+tau is given, not learned: a handful of agents says little about it, and a learned one put
+divergences into every fit of eight agents by five skills.
 
 f and u are integrated out: y_iJ ~ Normal(mu_J, Sigma_JJ + diag(s2_iJ)) for the observed skills J,
 with Sigma = Lambda Lambda' + D Omega D. Empty cells are never imputed; that they are empty is
@@ -61,35 +63,37 @@ def build_model_of_rows(rows: Rows, skills: Sequence[str], priors: Priors) -> pm
     coords = {"skill": list(skills), "skill_bis": list(skills), "factor": list(factors)}
     with pm.Model(coords=coords) as model:
         data = {name: pm.Data(name, array) for name, array in rows._asdict().items()}
-        mu = pm.Normal("mu", 0.0, priors.mean_sd, dims="skill")
-        own = _own_covariance(len(skills), priors)
+        root = _own_root(len(skills), priors)
+        shift = root @ pm.Normal("own_shift", 0.0, priors.mean_sd, dims="skill")
+        sigma = root @ root.T
         if len(factors):
             loadings = _loadings(len(factors), priors)
-            own = own + loadings @ loadings.T
-        covariance = pm.Deterministic("covariance", own, dims=("skill", "skill_bis"))
+            shift = shift + loadings @ pm.Normal("factor_shift", 0.0, priors.mean_sd, dims="factor")
+            sigma = sigma + loadings @ loadings.T
+        mu = pm.Deterministic("mu", shift, dims="skill")
+        covariance = pm.Deterministic("covariance", sigma, dims=("skill", "skill_bis"))
         mean = pt.broadcast_to(mu, data["values"].shape)
         logp, *_ = gaussian_rows_op(mean, covariance, *data.values())
         pm.Potential("scores", logp)
     return model
 
 
-def _own_covariance(n_skills: int, priors: Priors) -> Tensor:
-    """D Omega D: what each skill does on its own, and with its neighbours."""
+def _own_root(n_skills: int, priors: Priors) -> Tensor:
+    """Root of D Omega D: what each skill does on its own, and with its neighbours."""
     log_mean = pm.Normal("own_log_mean", priors.own_log_mean, priors.own_log_sd)
     log_spread = pm.HalfNormal("own_log_spread", priors.own_spread_sd)
     offset = pm.Normal("own_offset", 0.0, 1.0, dims="skill")
     own_sd = pm.Deterministic("own_sd", pt.exp(log_mean + log_spread * offset), dims="skill")
     if priors.covariance == "factor":
-        return pt.diag(own_sd**2)
+        return pt.diag(own_sd)
     omega_chol = pm.LKJCorr("omega_chol", n=n_skills, eta=priors.eta)
-    chol = own_sd[:, None] * omega_chol
-    return chol @ chol.T
+    return own_sd[:, None] * omega_chol
 
 
 def _loadings(rank: int, priors: Priors) -> Tensor:
-    """Lambda: a general factor of mean loading g, and others that shrink when not needed."""
+    """Lambda: a general factor of mean loading g, and others that pull either way."""
     general = pm.Normal("general", priors.general_mean, priors.general_sd)
-    tau = pm.HalfNormal("tau", priors.loading_sd, dims="factor")
     offset = pm.Normal("loading_offset", 0.0, 1.0, dims=("skill", "factor"))
     first = np.eye(rank)[0]
-    return pm.Deterministic("loadings", general * first + tau * offset, dims=("skill", "factor"))
+    spread = priors.loading_sd * offset
+    return pm.Deterministic("loadings", general * first + spread, dims=("skill", "factor"))

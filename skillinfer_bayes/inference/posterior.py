@@ -25,7 +25,6 @@ KEPT = (
     "covariance",
     "loadings",
     "own_sd",
-    "tau",
     "general",
     "own_log_mean",
     "own_log_spread",
@@ -60,6 +59,8 @@ class Posterior:
             found = posterior[name].dims
             if found != ("chain", "draw", *dims):
                 raise PopulationFileError(f"{name!r} must have dims {dims}, found {found}")
+            # copies of the tree share its arrays
+            posterior[name].values.setflags(write=False)
 
     @property
     def _dataset(self) -> xr.Dataset:

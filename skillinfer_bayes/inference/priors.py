@@ -59,8 +59,7 @@ class Priors:
         `"lkj"`: D Omega D alone. `"factor_lkj"`: shared factors plus D Omega D. `"factor"`: shared
         factors plus independent rests. `"auto"`: `"factor_lkj"` up to 40 skills, else `"factor"`.
     rank : int, optional
-        Number of shared factors, the most that the table could need: those it does not need
-        shrink away. Default: 5, or 3 for fewer than 8 skills; 8 above 40 skills.
+        Number of shared factors. Default: 3, or 8 above 40 skills.
     eta : float, default 8.0
         LKJ concentration of Omega; 1 is uniform over correlation matrices, larger values pull
         towards independence.
@@ -69,10 +68,10 @@ class Priors:
     general_mean, general_sd : float, defaults 0.4 and 0.4
         Normal prior of g, the general factor's mean loading; it may be small or negative.
     loading_sd : float, default 0.4
-        Half-normal scale of tau_k, the sd of the loadings on factor k.
+        tau, the sd of the loadings about g (first factor) or zero (the others).
     own_log_mean, own_log_sd : float, defaults -0.7 and 0.5
         Normal prior of the mean of log D, D being each skill's own sd.
-    own_spread_sd : float, default 0.4
+    own_spread_sd : float, default 0.2
         Half-normal scale of the sd of log D between skills.
 
     Raises
@@ -90,7 +89,7 @@ class Priors:
     loading_sd: float = 0.4
     own_log_mean: float = -0.7
     own_log_sd: float = 0.5
-    own_spread_sd: float = 0.4
+    own_spread_sd: float = 0.2
 
     def __post_init__(self) -> None:
         if self.covariance not in COVARIANCES:
@@ -120,7 +119,7 @@ class Priors:
             covariance = "factor_lkj" if dense else "factor"
         rank = self.rank
         if rank is None:
-            rank = 8 if not dense else 5 if n_skills >= 8 else 3
+            rank = 3 if dense else 8
         return dataclasses.replace(self, covariance=covariance, rank=min(rank, n_skills))
 
 
@@ -135,7 +134,7 @@ class SamplerSettings:
     draws, tune : int, defaults 1000 and 1000
         Kept and discarded iterations per chain.
     chains : int, default 4
-    target_accept : float, default 0.95
+    target_accept : float, default 0.9
         Larger takes smaller steps: slower, and safer where divergences appear.
     cores : int, optional
         Chains that run at once. Default: as many as the machine has, at most `chains`.
@@ -152,7 +151,7 @@ class SamplerSettings:
     draws: int = 1000
     tune: int = 1000
     chains: int = 4
-    target_accept: float = 0.95
+    target_accept: float = 0.9
     cores: int | None = None
     random_seed: int | None = None
 

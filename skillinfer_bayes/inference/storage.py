@@ -110,7 +110,12 @@ def _checked(tree: xr.DataTree, name: str) -> Stored:
         raise PopulationFileError(
             f"{name!r} was not written by this package; load a file that `Population.save` wrote"
         )
-    found = int(tree.attrs.get("format_version", 0))
+    try:
+        found = int(tree.attrs.get("format_version", 0))
+    except (TypeError, ValueError) as error:
+        raise PopulationFileError(
+            f"{name!r} is damaged: {error}; save the population again"
+        ) from error
     if found > FORMAT_VERSION:
         raise PopulationVersionError(
             f"{name!r} has format version {found} (package "

@@ -99,6 +99,8 @@ class Evidence:
 
     def groups(self) -> Iterator[Group]:
         """Agents that share a set of observed skills and its measurement errors."""
+        if not self.agents:
+            return
         errors = np.where(self.observed, self.error_var, -1.0)
         keys, member = np.unique(errors, axis=0, return_inverse=True)
         order = np.argsort(member.reshape(-1), kind="stable")

@@ -35,7 +35,8 @@ def profile_to_dict(
 
 def agent_of(given: Mapping[str, Any]) -> str:
     """Name of a stored profile's agent; InputError if this is no profile."""
-    if not isinstance(given, Mapping) or given.get("format") != FORMAT:
+    candidate: object = given  # callers may hold anything that JSON can
+    if not isinstance(candidate, Mapping) or candidate.get("format") != FORMAT:
         raise InputError("this is not a profile; give what `Profile.to_dict` returned")
     if given.get("format_version") != FORMAT_VERSION:
         raise InputError(

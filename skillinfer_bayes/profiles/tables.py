@@ -92,7 +92,7 @@ def _spread_of_draws(
     """Give standard deviation, interval ends and tail probability of the match score, each (A,)."""
     tails = [0.5 - 0.5 * ci_prob, 0.5 + 0.5 * ci_prob]
     parts = []
-    for start in range(0, len(evidence.agents), CHUNK_AGENTS):
+    for start in range(0, max(len(evidence.agents), 1), CHUNK_AGENTS):
         chunk = evidence.take(slice(start, start + CHUNK_AGENTS))
         scores = context.to_task_units(context.engine.draws(chunk)) @ weights
         above = np.nan if threshold is None else (scores > threshold).mean(axis=0)

@@ -1,0 +1,1 @@
+"""What the package costs, timed beside the alternatives; run as `python -m benchmarks.NAME`."""

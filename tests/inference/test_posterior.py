@@ -1,0 +1,90 @@
+"""Reading draws: names and shapes are checked, and only what matters enters the identity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from skillinfer_bayes.exceptions import PopulationFileError
+from skillinfer_bayes.inference.posterior import Posterior, attach_history, tidy_posterior
+from skillinfer_bayes.testing import fake_population
+
+
+@pytest.fixture(scope="module")
+def tree(history) -> xr.DataTree:
+    return fake_population(history, chains=2, draws=5).data
+
+
+def rebuilt(tree: xr.DataTree, posterior: xr.Dataset) -> Posterior:
+    groups = {name: group.to_dataset() for name, group in tree.children.items()}
+    return Posterior(xr.DataTree.from_dict({**groups, "posterior": posterior}))
+
+
+def test_draws_come_flat_chain_after_chain(tree, history) -> None:
+    posterior = Posterior(tree)
+    assert posterior.skills == history.skills
+    assert (posterior.n_chains, posterior.n_draws) == (2, 5)
+    assert posterior.mean.shape == (10, 4)
+    assert posterior.covariance.shape == (10, 4, 4)
+    np.testing.assert_array_equal(posterior.mean[7], tree["posterior/mu"].values[1, 2])
+    second = tree["posterior/covariance"].values[1, 2]
+    np.testing.assert_array_equal(posterior.covariance[7], second)
+
+
+def test_draws_cannot_be_written_to(tree) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        Posterior(tree).mean[0, 0] = 1.0
+
+
+def test_a_tree_without_draws_is_refused() -> None:
+    with pytest.raises(PopulationFileError, match="no group 'posterior'"):
+        Posterior(xr.DataTree())
+
+
+@pytest.mark.parametrize("name", ["mu", "covariance"])
+def test_a_missing_variable_is_named(tree, name) -> None:
+    posterior = tree["posterior"].to_dataset().drop_vars(name)
+    with pytest.raises(PopulationFileError, match=f"no variable '{name}'"):
+        rebuilt(tree, posterior)
+
+
+def test_other_dims_are_refused(tree) -> None:
+    posterior = tree["posterior"].to_dataset().transpose("draw", "chain", ...)
+    with pytest.raises(PopulationFileError, match=r"'mu' must have dims \('skill',\), found"):
+        rebuilt(tree, posterior)
+
+
+def test_identity_follows_draws_and_names(tree) -> None:
+    same = Posterior(tree.copy()).draws_hash
+    assert same == Posterior(tree).draws_hash
+    posterior = tree["posterior"].to_dataset()
+    moved = rebuilt(tree, posterior.assign(mu=posterior["mu"] + 1e-12))
+    skills = ["a", *posterior["skill"].values[1:]]
+    renamed = rebuilt(tree, posterior.assign_coords(skill=skills))
+    assert len({same, moved.draws_hash, renamed.draws_hash}) == 3
+
+
+def test_tidying_keeps_what_is_known_and_names_the_skills(tree) -> None:
+    posterior = tree["posterior"].to_dataset().assign(scratch=("draw", np.zeros(5)))
+    posterior = posterior.assign_coords(skill=list("0123"), skill_bis=list("0123"))
+    stats = tree["sample_stats"].to_dataset().assign(scratch=("draw", np.zeros(5)))
+    raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
+    tidy, kept = tidy_posterior(raw, ["a", "b", "c", "d"])
+    assert set(tidy.data_vars) == {"mu", "covariance"}
+    assert list(tidy["skill"].values) == list(tidy["skill_bis"].values) == ["a", "b", "c", "d"]
+    assert set(kept.data_vars) == {"diverging"}
+
+
+def test_the_tree_holds_the_data_beside_the_draws(tree, history) -> None:
+    groups = (tree[name].to_dataset() for name in ("posterior", "sample_stats"))
+    attached = attach_history(*groups, history)
+    assert set(attached.children) == {
+        "posterior",
+        "sample_stats",
+        "observed_data",
+        "constant_data",
+    }
+    assert attached["observed_data/score"].dims == ("agent", "skill")
+    np.testing.assert_array_equal(attached["observed_data/score"].values, history.values)
+    np.testing.assert_array_equal(attached["constant_data/spread"].values, history.scales.spread)

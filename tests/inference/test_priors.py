@@ -1,0 +1,100 @@
+"""Priors and sampler settings: frozen, strict, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.inference.priors import DENSE_UP_TO, Priors, SamplerSettings
+
+POSITIVE = ["eta", "mean_sd", "general_sd", "loading_sd", "own_log_sd", "own_spread_sd"]
+
+
+@pytest.mark.parametrize("config", [Priors(), SamplerSettings()], ids=["priors", "settings"])
+def test_plain_data_leads_back_to_the_same_config(config) -> None:
+    assert type(config).from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("config", [Priors(), SamplerSettings()], ids=["priors", "settings"])
+def test_a_config_does_not_change(config) -> None:
+    with pytest.raises(FrozenInstanceError, match="cannot assign"):
+        config.rank = 3
+
+
+@pytest.mark.parametrize(
+    ("cls", "key", "meant"),
+    [(Priors, "etta", "eta"), (Priors, "meansd", "mean_sd"), (SamplerSettings, "chain", "chains")],
+)
+def test_an_unknown_key_is_an_error_with_the_closest_name(cls, key, meant) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown key '{key}' .*did you mean '{meant}'\?"):
+        cls.from_dict({key: 1})
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "1", True, None])
+@pytest.mark.parametrize("name", POSITIVE)
+def test_scales_must_be_positive_numbers(name, value) -> None:
+    with pytest.raises(ConfigError, match=rf"`{name}` must be a finite number above 0, got"):
+        Priors(**{name: value})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "0"])
+@pytest.mark.parametrize("name", ["general_mean", "own_log_mean"])
+def test_means_must_be_finite_numbers(name, value) -> None:
+    with pytest.raises(ConfigError, match=rf"`{name}` must be a finite number"):
+        Priors(**{name: value})
+
+
+@pytest.mark.parametrize("rank", [0, -1, 1.5, True, "2"])
+def test_rank_must_be_a_count(rank) -> None:
+    with pytest.raises(ConfigError, match="`rank` must be a whole number of at least 1, got"):
+        Priors(rank=rank)
+
+
+def test_structures_and_samplers_have_names() -> None:
+    with pytest.raises(ConfigError, match=r"`covariance` must be .*did you mean 'factor_lkj'\?"):
+        Priors(covariance="factorlkj")
+    with pytest.raises(ConfigError, match=r"`sampler` must be .*did you mean 'nutpie'\?"):
+        SamplerSettings(sampler="nutpi")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("draws", 3, 4), ("tune", 0, 1), ("chains", 0, 1), ("cores", 0, 1), ("random_seed", -1, 0)],
+)
+def test_counts_have_a_least_value(name, value, least) -> None:
+    message = f"`{name}` must be a whole number of at least {least}, got {value}"
+    with pytest.raises(ConfigError, match=message):
+        SamplerSettings(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 95, -0.5, "0.9"])
+def test_target_accept_is_a_probability(value) -> None:
+    with pytest.raises(ConfigError, match=r"`target_accept` must be .* got"):
+        SamplerSettings(target_accept=value)
+
+
+def test_auto_depends_on_the_number_of_skills() -> None:
+    narrow, wide = Priors().resolve(DENSE_UP_TO), Priors().resolve(DENSE_UP_TO + 1)
+    assert (narrow.covariance, wide.covariance) == ("factor_lkj", "factor")
+    assert narrow.rank is not None
+    assert wide.rank is not None
+    assert wide.rank >= narrow.rank
+
+
+@pytest.mark.parametrize("covariance", ["lkj", "factor_lkj", "factor"])
+def test_a_given_structure_stays(covariance) -> None:
+    assert Priors(covariance=covariance).resolve(60).covariance == covariance
+
+
+def test_no_more_factors_than_skills() -> None:
+    assert Priors(rank=9).resolve(4).rank == 4
+    assert Priors(rank=2).resolve(4).rank == 2
+
+
+def test_resolving_twice_changes_nothing_more() -> None:
+    once = replace(Priors(), eta=3.0).resolve(12)
+    assert once.resolve(12) == once
+    assert once.eta == 3.0

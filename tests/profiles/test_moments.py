@@ -1,0 +1,60 @@
+"""The fast path's moments are exact on the working scale, its quantiles close."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skillinfer_bayes.profiles.conditioning import condition, conditional_means
+from skillinfer_bayes.profiles.mixture import mixture_quantile
+from skillinfer_bayes.profiles.moments import cornish_fisher_quantile, mixture_cumulants
+
+
+@pytest.fixture(params=[0, 1, 3], ids="{} observed".format)
+def case(rng, request):
+    """Cumulants, and the mixture's own means (S, A, K) and sds (S, 1, K)."""
+    n_draws, n_skills, m = 400, 5, request.param
+    root = rng.standard_normal((n_skills, n_skills)) / 2 + np.eye(n_skills)
+    scattered = root + 0.1 * rng.standard_normal((n_draws, n_skills, n_skills))
+    covariance = scattered @ np.swapaxes(scattered, 1, 2)
+    mean = 0.2 * rng.standard_normal((n_draws, n_skills))
+    given = condition(covariance, np.arange(m), np.full(m, 0.05))
+    values = rng.standard_normal((7, m))
+    extra = np.linspace(0.0, 0.2, n_skills)
+    cumulants = mixture_cumulants(mean, given, values, extra)
+    means = conditional_means(mean, given, values)
+    return cumulants, means, np.sqrt(given.variance + extra)[:, None, :]
+
+
+def test_mean_and_sd_are_exact(case) -> None:
+    cumulants, means, sd = case
+    np.testing.assert_allclose(cumulants.mean, means.mean(axis=0), atol=1e-10)
+    total = means.var(axis=0) + (sd**2).mean(axis=0)
+    np.testing.assert_allclose(cumulants.sd, np.sqrt(total), atol=1e-10)
+
+
+def test_skewness_and_kurtosis_are_exact_where_they_are_moderate(case) -> None:
+    cumulants, means, sd = case
+    centred = means - means.mean(axis=0)
+    variance = (centred**2 + sd**2).mean(axis=0)
+    third = (centred**3 + 3 * centred * sd**2).mean(axis=0) / variance**1.5
+    fourth = (centred**4 + 6 * centred**2 * sd**2 + 3 * sd**4).mean(axis=0) / variance**2 - 3
+    kept = (np.abs(third) < 0.6) & (fourth > 0) & (fourth < 2)
+    assert kept.mean() > 0.5
+    np.testing.assert_allclose(cumulants.skewness[kept], third[kept], atol=1e-9)
+    np.testing.assert_allclose(cumulants.excess_kurtosis[kept], fourth[kept], atol=1e-9)
+
+
+@pytest.mark.parametrize("probability", [0.05, 0.25, 0.5, 0.9])
+def test_quantiles_are_close(case, probability) -> None:
+    cumulants, means, sd = case
+    exact = mixture_quantile(probability, means, sd)
+    fast = cornish_fisher_quantile(probability, cumulants)
+    assert (np.abs(fast - exact) < 0.01 * cumulants.sd).all()
+
+
+def test_no_agents_are_no_problem(rng) -> None:
+    covariance = np.broadcast_to(np.eye(3), (10, 3, 3))
+    given = condition(covariance, np.array([1]), np.array([0.1]))
+    cumulants = mixture_cumulants(np.zeros((10, 3)), given, np.empty((0, 1)), np.zeros(3))
+    assert cumulants.mean.shape == (0, 3)

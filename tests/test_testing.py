@@ -1,0 +1,115 @@
+"""The simulator tells the truth about its truth; fakes look like fits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skillinfer_bayes import History
+from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.testing import (
+    fake_population,
+    population_of_draws,
+    simulate_history,
+    unit_scales,
+)
+
+
+class TestSimulateHistory:
+    def test_gives_a_table_and_its_truth(self) -> None:
+        simulation = simulate_history(30, 4, random_seed=1)
+        assert simulation.scores.shape == (30, 4)
+        assert simulation.mean.shape == (4,)
+        assert simulation.covariance.shape == (4, 4)
+        assert simulation.scores.notna().all(axis=None)
+        assert ((simulation.scores > 0) & (simulation.scores < 1)).all(axis=None)
+        History.from_dataframe(simulation.scores)
+
+    def test_a_seed_fixes_everything(self) -> None:
+        first, again, other = (simulate_history(missing=0.2, random_seed=s) for s in (1, 1, 2))
+        pd.testing.assert_frame_equal(first.scores, again.scores)
+        assert not first.scores.equals(other.scores)
+
+    @pytest.mark.parametrize("missing", [0.1, 0.4, 0.6])
+    def test_hides_the_share_asked_for(self, missing) -> None:
+        simulation = simulate_history(40, 6, missing=missing)
+        hidden = simulation.scores.isna()
+        assert hidden.mean(axis=None) == pytest.approx(missing, abs=1 / 240)
+        assert simulation.scores.count(axis=1).min() >= 2
+        assert simulation.scores.count(axis=0).min() >= 2
+        pd.testing.assert_frame_equal(simulation.complete.mask(hidden), simulation.scores)
+
+    def test_keeps_two_cells_whatever_is_asked(self) -> None:
+        scores = simulate_history(10, 5, missing=0.99).scores
+        assert (scores.count(axis=1) == 2).all()
+
+    def test_large_tables_have_the_moments_of_the_truth(self) -> None:
+        simulation = simulate_history(20_000, 3, bounded=False, random_seed=3)
+        error = np.diag(np.full(3, simulation.error_sd**2))
+        got = simulation.complete.cov().to_numpy() - error
+        np.testing.assert_allclose(got, simulation.covariance, rtol=0.05, atol=0.02)
+        np.testing.assert_allclose(simulation.complete.mean(), simulation.mean, atol=0.05)
+
+    def test_correlations_belong_to_the_covariance(self) -> None:
+        simulation = simulate_history(random_seed=3)
+        sd = np.sqrt(np.diag(simulation.covariance))
+        back = simulation.correlation * np.outer(sd, sd)
+        np.testing.assert_allclose(back, simulation.covariance)
+
+    @pytest.mark.parametrize(
+        "bad", [{"n_agents": 2}, {"n_skills": 0}, {"missing": 1.0}, {"missing": -0.1}]
+    )
+    def test_refuses_what_makes_no_table(self, bad) -> None:
+        with pytest.raises(ConfigError, match=r"`n_agents` must be at least 3.*got"):
+            simulate_history(**bad)
+
+
+class TestFakePopulation:
+    def test_needs_nothing(self) -> None:
+        population = fake_population()
+        assert population.posterior.n_chains == 2
+        assert population.posterior.n_draws == 100
+        assert population.history.n_skills == 6
+
+    @pytest.mark.parametrize("missing", [0.0, 0.5])
+    def test_draws_are_covariances_of_the_history(self, missing) -> None:
+        scores = simulate_history(50, 4, missing=missing, random_seed=2).scores
+        population = fake_population(scores, draws=500)
+        covariance = population.posterior.covariance
+        assert (np.linalg.eigvalsh(covariance) > 0).all()
+        variance = covariance.mean(axis=0).diagonal()
+        np.testing.assert_allclose(variance, 1.0, atol=0.05)
+
+    def test_a_seed_fixes_the_identity(self) -> None:
+        scores = simulate_history().scores
+        ids = [fake_population(scores, random_seed=seed).population_id for seed in (1, 1, 2)]
+        assert ids[0] == ids[1] != ids[2]
+
+    def test_concentration_sets_the_scatter(self) -> None:
+        loose, tight = (
+            fake_population(concentration=value, draws=400).posterior.covariance.std(axis=0)
+            for value in (20, 2000)
+        )
+        assert (loose > 5 * tight).all()
+
+    def test_never_claims_to_be_a_fit(self) -> None:
+        population = fake_population()
+        assert "no model was fitted" in population.settings["note"]
+        assert not population.convergence.converged
+
+
+def test_given_draws_are_used_as_they_are() -> None:
+    history = History.from_dataframe(simulate_history(10, 2).scores)
+    means = np.arange(12.0).reshape(2, 3, 2)
+    covariances = np.broadcast_to(np.eye(2), (2, 3, 2, 2))
+    population = population_of_draws(history, means, covariances)
+    np.testing.assert_array_equal(population.posterior.mean, means.reshape(6, 2))
+    assert population.posterior.covariance.shape == (6, 2, 2)
+
+
+def test_unit_scales_leave_the_link_scale_alone() -> None:
+    scales = unit_scales(("a", "b"))
+    np.testing.assert_array_equal(scales.location, [0.0, 0.0])
+    np.testing.assert_array_equal(scales.spread, [1.0, 1.0])
+    assert scales.bounded.all()
