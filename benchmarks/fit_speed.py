@@ -118,7 +118,8 @@ def main() -> None:
     read_scores("bfcl_v4")
     draws = chosen.draws // 4 if chosen.quick else chosen.draws
     print_machine()
-    print(f"bfcl_v4, 2 chains, {draws} + {draws}, target_accept {TARGET_ACCEPT}, a fresh process per fit")
+    print(f"bfcl_v4, 2 chains, {draws} + {draws}, target_accept {TARGET_ACCEPT}")
+    print("a fresh process per fit")
     results = {}
     for name, method in METHODS.items():
         arguments = ["-m", "benchmarks.fit_speed", "--worker", method, "--draws", str(draws)]

@@ -95,39 +95,34 @@ def main() -> None:
 
 
 @main.command()
-@seed_option
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--refit", is_flag=True, help="Fit again even if this very fit was kept.")
 @quiet_option
-def demo(seed: int | None, quiet: bool) -> None:
+def demo(seed: int, refit: bool, quiet: bool) -> None:
     """Fit a small example and print its routing prompt.
 
     The example is a history of eight models and five new agents with a few scores each. The
-    prompt goes to standard output, progress and times to standard error.
+    prompt goes to standard output, progress and times to standard error. The fit is kept in
+    your cache folder and used again by the next run on the same versions; --refit fits anew.
 
     \b
     Example:
-      skillinfer-bayes demo --seed 1 > prompt.txt
+      skillinfer-bayes demo > prompt.txt
     """
     from skillinfer_bayes import demo as data
+    from skillinfer_bayes.cli_demo import demo_population
 
     steps = Steps(quiet=quiet)
-    with steps.step("load the libraries"):
-        _load_sampler()
-        import pandas as pd
-
-        from skillinfer_bayes.population import Population
-        from skillinfer_bayes.profiles.task import Task
-        from skillinfer_bayes.routing.prompt import build_prompt
-    history = pd.DataFrame(dict(data.HISTORY), index=list(data.HISTORY_AGENTS))
-    shape = f"{len(history)} agents x {len(history.columns)} skills"
-    with steps.step(f"fit the population ({shape})", draws_bar=True):
-        population = Population.from_dataframe(history, random_seed=seed, progressbar=not quiet)
-    steps.parts(population.settings["seconds"])
+    population = demo_population(seed, refit, steps)
     with steps.step(f"profile {len(data.OBSERVATIONS)} new agents"):
         profiles = {
             agent: population.profile().observe_many(scores)
             for agent, scores in data.OBSERVATIONS.items()
         }
     with steps.step("write the prompt"):
+        from skillinfer_bayes.profiles.task import Task
+        from skillinfer_bayes.routing.prompt import build_prompt
+
         task = Task(data.TASK_WEIGHTS, data.TASK_DESCRIPTION)
         text = build_prompt(task, profiles, data.METADATA, data.CONSTRAINTS, data.THRESHOLD)
     steps.total()

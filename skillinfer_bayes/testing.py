@@ -183,8 +183,12 @@ def population_of_draws(history: History, means: FloatArray, covariances: FloatA
         },
         coords=coords,
     )
+    energy = np.random.default_rng(0).standard_normal(means.shape[:2])
     stats = xr.Dataset(
-        {"diverging": (sample_dims, np.zeros(means.shape[:2], dtype=bool))},
+        {
+            "diverging": (sample_dims, np.zeros(means.shape[:2], dtype=bool)),
+            "energy": (sample_dims, energy),
+        },
         coords={name: coords[name] for name in sample_dims},
     )
     return Population(history, Posterior(attach_history(posterior, stats, history)), FAKE_SETTINGS)

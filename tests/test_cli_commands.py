@@ -48,7 +48,8 @@ def no_sampling(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def from_history(history: History, **options: Any) -> Population:
         called.update(options, history=history)
-        return dataclasses.replace(fake_population(history), settings={"seconds": SECONDS})
+        fake = fake_population(history, chains=4, draws=500)
+        return dataclasses.replace(fake, settings={"seconds": SECONDS})
 
     monkeypatch.setattr(Population, "from_history", staticmethod(from_history))
     monkeypatch.setattr(cli, "_load_sampler", lambda: None)
@@ -253,10 +254,19 @@ def test_a_fit_that_did_not_converge_is_saved_and_ends_with_3(
     assert (tmp_path / "population.nc").is_file()
 
 
-def test_demo_prints_the_prompt_and_times_every_step(no_sampling: dict[str, Any]) -> None:
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setattr("skillinfer_bayes.cli_demo.user_cache_path", lambda name: tmp_path / name)
+    return tmp_path / "skillinfer_bayes"
+
+
+def test_demo_prints_the_prompt_and_times_every_step(
+    no_sampling: dict[str, Any], cache: Path
+) -> None:
     result = run("demo", "--seed", "3")
     assert result.exit_code == 0, result.stderr
-    assert no_sampling["random_seed"] == 3
+    assert no_sampling["settings"].random_seed == 3
     for agent in demo.OBSERVATIONS:
         assert f"\n{agent}:\n" in result.stdout
     assert result.stdout.rstrip().endswith("ASSIGNED: <agent name>")
@@ -264,15 +274,43 @@ def test_demo_prints_the_prompt_and_times_every_step(no_sampling: dict[str, Any]
         assert step in result.stderr
 
 
-def test_quiet_demo_prints_the_prompt_only(no_sampling: dict[str, Any]) -> None:
+def test_quiet_demo_prints_the_prompt_only(no_sampling: dict[str, Any], cache: Path) -> None:
     result = run("demo", "--quiet")
     assert result.exit_code == 0
     assert result.stderr == ""
     assert no_sampling["progressbar"] is False
 
 
+def test_demo_takes_the_kept_fit_until_asked_to_refit(
+    no_sampling: dict[str, Any], cache: Path
+) -> None:
+    first = run("demo")
+    assert [path.suffix for path in cache.iterdir()] == [".nc"]
+    no_sampling.clear()
+    second = run("demo")
+    assert not no_sampling, "fitted although the fit was kept"
+    assert second.stdout == first.stdout
+    assert "--refit" in second.stderr
+    run("demo", "--refit")
+    assert no_sampling
+
+
+def test_demo_fits_another_seed_and_survives_a_damaged_cache(
+    no_sampling: dict[str, Any], cache: Path
+) -> None:
+    run("demo")
+    for path in cache.iterdir():
+        path.write_text("not a population")
+    no_sampling.clear()
+    assert run("demo").exit_code == 0
+    assert no_sampling
+    no_sampling.clear()
+    run("demo", "--seed", "2")
+    assert no_sampling["settings"].random_seed == 2
+
+
 @pytest.mark.slow
-def test_demo_for_real() -> None:
+def test_demo_for_real(cache: Path) -> None:
     result = run("demo", "--seed", "1", "--quiet")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count("Task fit: ") == len(demo.OBSERVATIONS)
