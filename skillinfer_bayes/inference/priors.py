@@ -18,6 +18,8 @@ type Covariance = Literal["auto", "lkj", "factor_lkj", "factor"]
 type Sampler = Literal["nutpie", "pymc", "numpyro"]
 
 DENSE_UP_TO = 40
+SKILLS_PER_FACTOR = 5
+FEWEST_FACTORS, MOST_FACTORS = 2, 8
 COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
 SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
 
@@ -59,7 +61,9 @@ class Priors:
         `"lkj"`: D Omega D alone. `"factor_lkj"`: shared factors plus D Omega D. `"factor"`: shared
         factors plus independent rests. `"auto"`: `"factor_lkj"` up to 40 skills, else `"factor"`.
     rank : int, optional
-        Number of shared factors. Default: 3, or 8 above 40 skills.
+        Number of shared factors. Default: one per five skills, at least 2 and at most 8. With
+        fewer factors than clusters of skills, chains hop between explanations of the same
+        covariance and mix slowly.
     eta : float, default 8.0
         LKJ concentration of Omega; 1 is uniform over correlation matrices, larger values pull
         towards independence.
@@ -119,7 +123,7 @@ class Priors:
             covariance = "factor_lkj" if dense else "factor"
         rank = self.rank
         if rank is None:
-            rank = 3 if dense else 8
+            rank = min(max(math.ceil(n_skills / SKILLS_PER_FACTOR), FEWEST_FACTORS), MOST_FACTORS)
         return dataclasses.replace(self, covariance=covariance, rank=min(rank, n_skills))
 
 
