@@ -117,6 +117,9 @@ def test_held_out_models_with_default_settings(bfcl) -> None:
     check_prompt(profiles, bfcl)
 
 
+# what is asked here is that no transition diverges; the blanked table mixes slower than the full
+# one, and its effective sample size may fall just short of what a clean verdict wants
+@pytest.mark.filterwarnings("ignore:the fit did not converge. effective sample size")
 @pytest.mark.slow
 @pytest.mark.parametrize("with_items", [True, False], ids=["item counts", "scores alone"])
 def test_a_third_of_the_cells_blanked(bfcl, with_items) -> None:
@@ -134,6 +137,8 @@ def test_a_third_of_the_cells_blanked(bfcl, with_items) -> None:
     assert 0.85 < inside[hidden].mean() < 0.98
 
 
+# the Open LLM leaderboard averages subtasks, so its scores are no whole counts
+@pytest.mark.filterwarnings("ignore:`n_items` do not fit")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bfcl_v4", "open_llm_leaderboard_v2"])
 @pytest.mark.parametrize("with_items", [True, False], ids=["item counts", "scores alone"])
