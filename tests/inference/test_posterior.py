@@ -73,7 +73,7 @@ def test_tidying_keeps_what_is_known_and_names_the_skills(tree) -> None:
     tidy, kept = tidy_posterior(raw, ["a", "b", "c", "d"])
     assert set(tidy.data_vars) == {"mu", "covariance"}
     assert list(tidy["skill"].values) == list(tidy["skill_bis"].values) == ["a", "b", "c", "d"]
-    assert set(kept.data_vars) == {"diverging"}
+    assert set(kept.data_vars) == {"diverging", "energy"}
 
 
 def test_the_tree_holds_the_data_beside_the_draws(tree, history) -> None:
