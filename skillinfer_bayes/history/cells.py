@@ -12,6 +12,7 @@ import pandas as pd
 
 from skillinfer_bayes.exceptions import (
     HistoryError,
+    InputError,
     UnknownAgentError,
     UnknownSkillError,
     closest_match_hint,
@@ -19,20 +20,26 @@ from skillinfer_bayes.exceptions import (
 from skillinfer_bayes.history.links import FloatArray
 
 
-def read_labels(labels: pd.Index, kind: str) -> tuple[str, ...]:
-    """Agent or skill names as strings; HistoryError for missing, empty or repeated ones."""
+def read_labels(
+    labels: pd.Index,
+    kind: str,
+    *,
+    argument: str = "scores",
+    error: type[InputError] = HistoryError,
+) -> tuple[str, ...]:
+    """Agent or skill names as strings; an error for missing, empty or repeated ones."""
     if isinstance(labels, pd.MultiIndex):
-        raise HistoryError(f"`scores` must have one level of {kind} names, got {labels.nlevels}")
+        raise error(f"`{argument}` must have one level of {kind} names, got {labels.nlevels}")
     if labels.hasnans:
         where = int(np.flatnonzero(labels.isna())[0])
-        raise HistoryError(f"`scores` must name every {kind}, got no name at position {where}")
+        raise error(f"`{argument}` must name every {kind}, got no name at position {where}")
     names = tuple(str(label) for label in labels)
     if any(not name.strip() for name in names):
-        raise HistoryError(f"`scores` must name every {kind}, got an empty name")
+        raise error(f"`{argument}` must name every {kind}, got an empty name")
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise HistoryError(
-            f"`scores` must name each {kind} once, got {repeated[0]!r} "
+        raise error(
+            f"`{argument}` must name each {kind} once, got {repeated[0]!r} "
             f"{names.count(repeated[0])} times; merge or rename the repeats"
             + (f" (also {repeated[1:6]})" if len(repeated) > 1 else "")
         )
@@ -40,7 +47,12 @@ def read_labels(labels: pd.Index, kind: str) -> tuple[str, ...]:
 
 
 def read_numbers(
-    frame: pd.DataFrame, argument: str, agents: Sequence[str], skills: Sequence[str]
+    frame: pd.DataFrame,
+    argument: str,
+    agents: Sequence[str],
+    skills: Sequence[str],
+    *,
+    error: type[InputError] = HistoryError,
 ) -> FloatArray:
     """Cells as floats, NaN where missing.
 
@@ -51,6 +63,7 @@ def read_numbers(
         What the caller's argument is called.
     agents, skills : sequence of str
         Names of rows and columns, for messages.
+    error : type of InputError, default HistoryError
 
     Returns
     -------
@@ -58,23 +71,29 @@ def read_numbers(
 
     Raises
     ------
-    HistoryError
-        Naming the first cell that is not a number, or infinite.
+    InputError
+        Of type `error`, naming the first cell that is not a number, or infinite.
     """
     values = np.full(frame.shape, np.nan)
     for position, skill in enumerate(skills):
-        values[:, position] = _read_column(frame.iloc[:, position], argument, agents, skill)
+        values[:, position] = _read_column(frame.iloc[:, position], argument, agents, skill, error)
     infinite = np.argwhere(np.isinf(values))
     if len(infinite):
         row, column = (int(i) for i in infinite[0])
-        raise HistoryError(
+        raise error(
             f"`{argument}` must be finite, got {values[row, column]} for agent {agents[row]!r}, "
             f"skill {skills[column]!r}; leave the cell empty if it was not measured"
         )
     return values
 
 
-def _read_column(column: pd.Series, argument: str, agents: Sequence[str], skill: str) -> FloatArray:
+def _read_column(
+    column: pd.Series,
+    argument: str,
+    agents: Sequence[str],
+    skill: str,
+    error: type[InputError],
+) -> FloatArray:
     kind = column.dtype
     real = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
     if real and not pd.api.types.is_bool_dtype(kind):
@@ -83,7 +102,7 @@ def _read_column(column: pd.Series, argument: str, agents: Sequence[str], skill:
     missing = column.isna().tolist()
     bad = [i for i, cell in enumerate(cells) if not missing[i] and not _is_number(cell)]
     if bad:
-        raise HistoryError(_not_numeric(argument, agents, skill, cells, bad, len(cells)))
+        raise error(_not_numeric(argument, agents, skill, cells, bad, len(cells)))
     return np.array(
         [np.nan if gone else float(cell) for cell, gone in zip(cells, missing, strict=True)]
     )

@@ -205,16 +205,16 @@ def evidence_of_table(
     UnknownSkillError
         If a column is not a skill of the population.
     ScoreError
-        If a cell cannot be used.
+        If a cell cannot be used, or an agent or a skill appears twice.
     """
     if not isinstance(table, pd.DataFrame):
         kind = type(table).__name__
         raise ScoreError(f"`table` must be a DataFrame of agents by skills, got {kind}")
-    agents = read_labels(table.index, "agent")
-    columns = read_labels(table.columns, "skill")
+    agents = read_labels(table.index, "agent", argument="table", error=ScoreError)
+    columns = read_labels(table.columns, "skill", argument="table", error=ScoreError)
     positions = [scales.index(name) for name in columns]
     part = scales.take(positions)
-    scores = read_numbers(table, "table", agents, columns)
+    scores = read_numbers(table, "table", agents, columns, error=ScoreError)
     check_scores(scores, part, agents, argument="table")
     sides = [
         read_side_table(given, name, agents, columns)

@@ -224,3 +224,16 @@ class TestRefusing:
         assert nobody.to_dataset().sizes["agent"] == 0
         assert nobody.draws().sizes["agent"] == 0
         assert nobody.match_scores(TASK).empty
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"skill_0": [0.5, 0.6]}, index=["a", "a"]), "`table` must name each agent"),
+        (pd.DataFrame([[0.5, 0.6]], columns=["skill_0"] * 2), "`table` must name each skill"),
+        (pd.DataFrame({"skill_0": ["high"]}), "`table` must hold numbers"),
+    ],
+)
+def test_a_table_that_cannot_be_read_names_the_argument(frame, message) -> None:
+    with pytest.raises(ScoreError, match=message):
+        fake_population().profiles(frame)
