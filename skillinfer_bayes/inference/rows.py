@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skillinfer_bayes.history.measurement import WorkingData
+from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD, WorkingData
 from skillinfer_bayes.history.table import History
 
-DEFAULT_ERROR_VAR = 0.05**2
+DEFAULT_ERROR_VAR = DEFAULT_ERROR_SD**2
 
 type FloatArray = NDArray[np.float64]
 
