@@ -87,7 +87,9 @@ def work(method: str, draws: int) -> dict[str, Any]:
 
     history = History.from_dataframe(read_scores("bfcl_v4"))
     alternative = method == "alternative"
-    priors = Priors(covariance="lkj" if alternative else method)
+    # the textbook model is Gaussian; the default structure is taken with the default tails
+    textbook = alternative or method == "lkj"
+    priors = Priors(covariance="lkj", tails="normal") if textbook else Priors(covariance=method)
     started = time.perf_counter()
     tree = (fit_alternative if alternative else fit_package)(history, priors, draws)
     seconds = time.perf_counter() - started

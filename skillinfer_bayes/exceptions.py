@@ -9,6 +9,7 @@
     │   ├── ThresholdError                   a threshold outside the scale
     │   ├── TaskError                        a task's weights
     │   ├── MetadataError                    metadata that does not fit the profiles
+    │   ├── ConstraintError                  a hard limit that cannot be read or used
     │   ├── ConfigError                      priors, sampler settings, other options
     │   ├── UnknownSkillError (also KeyError)
     │   └── UnknownAgentError (also KeyError)
@@ -16,19 +17,22 @@
     │   └── PopulationVersionError           written by a newer version of the package
     ├── PopulationMismatchError              a profile that belongs to another population
     ├── SamplingError                        the sampler could not run
-    ├── DecisionError                        an orchestrator's reply that names no known agent
+    ├── DecisionError                        no usable decision from the orchestrating model
+    ├── DatasetError                         public data that cannot be had, or is not as expected
     └── MissingDependencyError (also ImportError)
 
     SkillinferWarning (UserWarning)
     ├── ConvergenceWarning                   the fit should not be trusted yet
     ├── HistoryWarning                       part of a history was left out or looks wrong
-    └── ObservationWarning                   an observation that is possible but surprising
+    ├── ObservationWarning                   an observation that is possible but surprising
+    └── FallbackWarning                      a decision that was made without the model
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class SkillinferError(Exception):
@@ -57,6 +61,10 @@ class TaskError(InputError):
 
 class MetadataError(InputError):
     """Metadata and profiles do not name the same agents."""
+
+
+class ConstraintError(InputError):
+    """A hard limit cannot be read or used."""
 
 
 class ConfigError(InputError):
@@ -100,11 +108,20 @@ class DecisionError(SkillinferError):
     ----------
     reply : str or None
         What the model answered, word for word; None when there was no answer.
+    record : mapping or None
+        The audit record of the whole attempt, as plain data; None where nothing was asked.
     """
 
-    def __init__(self, message: str, *, reply: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, reply: str | None = None, record: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.reply = reply
+        self.record = record
+
+
+class DatasetError(SkillinferError):
+    """Public data cannot be downloaded, or is not what it was."""
 
 
 class MissingDependencyError(SkillinferError, ImportError):
@@ -125,6 +142,10 @@ class HistoryWarning(SkillinferWarning):
 
 class ObservationWarning(SkillinferWarning):
     """An observation is possible but surprising."""
+
+
+class FallbackWarning(SkillinferWarning):
+    """The orchestrating model gave no usable answer, so the profiles alone decided."""
 
 
 def closest_match_hint(name: object, known: Iterable[str], *, limit: int = 8) -> str:

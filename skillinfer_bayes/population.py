@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.scales import Scales, ScaleSpec
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.priors import Covariance, Priors, SamplerSettings
 from skillinfer_bayes.inference.storage import load_population, save_population
@@ -57,6 +59,8 @@ class Population:
         scale: ScaleSpec | Mapping[str, ScaleSpec] = "auto",
         n_items: Any = None,
         stderr: Any = None,
+        groups: str | Mapping[str, str] | pd.Series | Sequence[str] | None = None,
+        covariates: Sequence[str] | pd.DataFrame | None = None,
         descriptions: Mapping[str, str] | None = None,
         covariance: Covariance | None = None,
         priors: Priors | Mapping[str, Any] | None = None,
@@ -73,7 +77,7 @@ class Population:
         normalize : bool, default False
             Min-max scale each skill by the history in match scores, for skills on different
             scales. Scores and predictions stay in the units of `scores` either way.
-        scale, n_items, stderr, descriptions
+        scale, n_items, stderr, groups, covariates, descriptions
             As `History.from_dataframe`.
         covariance : {"auto", "lkj", "factor_lkj", "factor"}, optional
             Short for `priors=Priors(covariance=...)`.
@@ -107,6 +111,8 @@ class Population:
             n_items=n_items,
             stderr=stderr,
             normalize=normalize,
+            groups=groups,
+            covariates=covariates,
             descriptions=descriptions,
         )
         return cls.from_history(
@@ -159,7 +165,7 @@ class Population:
         stopwatch = Stopwatch()
         tree = sample_posterior(history, chosen, how, progressbar=progressbar, stopwatch=stopwatch)
         used = {
-            "priors": chosen.resolve(history.n_skills).to_dict(),
+            "priors": chosen.resolve(history.n_skills, int(history.observed.sum())).to_dict(),
             "sampler": how.to_dict(),
             "seconds": stopwatch.seconds,
         }
@@ -207,21 +213,52 @@ class Population:
             posterior=self.posterior,
             scales=self.scales,
             score_items=self.history.typical_items,
+            design=Design.of(self.history),
             normalize=self.history.normalize,
             descriptions=self.history.descriptions,
         )
 
-    def profile(self, agent: str = "agent") -> Profile:
+    def profile(
+        self,
+        agent: str = "agent",
+        *,
+        group: str | None = None,
+        covariates: Mapping[str, float] | None = None,
+        reweight: bool = False,
+    ) -> Profile:
         """Start the profile of a new agent, of whom nothing is known but the population.
 
         Parameters
         ----------
         agent : str, default "agent"
             A name for tables and plots.
-        """
-        return Profile(self._context, agent)
+        group : str, optional
+            Family or provider, where the history has groups. Without one, or with one that the
+            history does not have, the profile is wider.
+        covariates : mapping of str to float, optional
+            All of the history's covariates, where it has some.
+        reweight : bool, default False
+            Let the agent's own scores weigh the posterior draws, by Pareto-smoothed importance
+            sampling; exact where the model is right. On small histories of real tables it made
+            predictions worse, so it is off. `Profile.khat` says whether the weights hold.
 
-    def profiles(self, table: pd.DataFrame, *, n_items: Any = None, stderr: Any = None) -> Profiles:
+        Raises
+        ------
+        InputError
+            If groups or covariates do not fit the history's.
+        """
+        return Profile(self._context, agent, group=group, covariates=covariates, reweight=reweight)
+
+    def profiles(
+        self,
+        table: pd.DataFrame,
+        *,
+        n_items: Any = None,
+        stderr: Any = None,
+        groups: Any = None,
+        covariates: Any = None,
+        reweight: bool = False,
+    ) -> Profiles:
         """Profile many agents at once.
 
         Parameters
@@ -230,6 +267,12 @@ class Population:
             Observed scores, indexed by agent; NaN = not observed. Columns in any order.
         n_items, stderr : DataFrame, mapping by skill, array or number, optional
             Items behind the scores, or their standard errors.
+        groups : mapping or Series by agent, or sequence of str, optional
+            Family or provider of each agent; None or a new one is allowed, and wider.
+        covariates : DataFrame indexed by agent, optional
+            All of the history's covariates.
+        reweight : bool, default False
+            As in `profile`; the Dataset then holds `khat` (agent).
 
         Returns
         -------
@@ -241,8 +284,19 @@ class Population:
             If a column is not a skill of the population.
         ScoreError
             If a cell cannot be used.
+        InputError
+            If groups or covariates do not fit the history's.
         """
-        evidence = evidence_of_table(table, self.scales, n_items=n_items, stderr=stderr)
+        evidence = evidence_of_table(
+            table,
+            self.scales,
+            self._context.design,
+            n_items=n_items,
+            stderr=stderr,
+            groups=groups,
+            covariates=covariates,
+            reweight=reweight,
+        )
         return Profiles(self._context, evidence)
 
     def completed(self) -> Profiles:
@@ -278,12 +332,14 @@ class Population:
         Dataset with dims (skill, skill_bis)
             `mean` and `std`, on the working scale.
         """
-        covariance = self.posterior.tree.children["posterior"].to_dataset()["covariance"]
-        values = covariance.values
-        sd = (values.diagonal(axis1=-2, axis2=-1)) ** 0.5
-        correlation = covariance / (sd[..., :, None] * sd[..., None, :])
-        over = ("chain", "draw")
-        return xr.Dataset({"mean": correlation.mean(over), "std": correlation.std(over)})
+        covariance = self.posterior.covariance
+        sd = np.sqrt(np.einsum("skk->sk", covariance))
+        correlation = covariance / (sd[:, :, None] * sd[:, None, :])
+        dims, names = ("skill", "skill_bis"), list(self.posterior.skills)
+        return xr.Dataset(
+            {"mean": (dims, correlation.mean(axis=0)), "std": (dims, correlation.std(axis=0))},
+            coords={"skill": names, "skill_bis": names},
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the population to a netCDF file, whole or not at all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.scales import Scale, Scales
 from skillinfer_bayes.history.table import History
-from skillinfer_bayes.inference.posterior import Posterior, attach_history
+from skillinfer_bayes.inference.design import Design
+from skillinfer_bayes.inference.posterior import DIMS, Posterior, attach_history
 from skillinfer_bayes.population import Population
 
 type FloatArray = NDArray[np.float64]
@@ -121,13 +123,15 @@ def fake_population(
     chains: int = 2,
     draws: int = 100,
     concentration: float = 200.0,
+    tails: Literal["normal", "agent", "cell"] = "normal",
     random_seed: int = 0,
 ) -> Population:
     """Make a population whose draws scatter about the history's own moments; instant.
 
     Means and covariances are drawn around the pairwise moments of the observed scores on the
-    working scale, covariances as Wishart matrices divided by `concentration`. Good for tests of
-    everything that comes after the fit, and for nothing else.
+    working scale, covariances as Wishart matrices divided by `concentration`. Where the history
+    has groups or covariates they move one shared factor, at random. Good for tests of everything
+    that comes after the fit, and for nothing else.
 
     Parameters
     ----------
@@ -136,12 +140,21 @@ def fake_population(
     chains, draws : int, defaults 2 and 100
     concentration : float, default 200.0
         Degrees of freedom of the Wishart; larger scatters less. At least the number of skills.
+    tails : {"normal", "agent", "cell"}, default "normal"
+        As in `Priors`; heavy ones have about 5 degrees of freedom.
     random_seed : int, default 0
 
     Returns
     -------
     Population
+
+    Raises
+    ------
+    ConfigError
+        If `tails` is none of these.
     """
+    if tails not in ("normal", "agent", "cell"):
+        raise ConfigError(f"`tails` must be 'normal', 'agent' or 'cell', got {tails!r}")
     if history is None:
         history = simulate_history(random_seed=random_seed).scores
     if isinstance(history, pd.DataFrame):
@@ -156,30 +169,94 @@ def fake_population(
     covariances = np.swapaxes(normal, -1, -2) @ normal / degrees
     spread = np.sqrt(1.0 / history.n_agents)
     means = mean + spread * (rng.standard_normal((*shape, n_skills)) @ chol.T)
-    return population_of_draws(history, means, covariances)
+    others: dict[str, FloatArray] = {}
+    if tails != "normal":
+        others["nu"] = 5.0 * np.exp(0.2 * rng.standard_normal(shape))
+    n_columns = Design.of(history).n_columns
+    if n_columns or tails == "cell":
+        others["loadings"], others["own_sd"] = _one_factor(covariances)
+    if n_columns:
+        others["effects"] = 0.4 * rng.standard_normal((*shape, n_columns, 1))
+    if history.groups is not None:
+        others["group_sd"] = 0.4 * np.exp(0.2 * rng.standard_normal(shape))
+    if tails == "cell":
+        others["agent_noise_sd"] = 0.3 * np.exp(0.2 * rng.standard_normal(shape))
+        return population_of_draws(history, means, **others)
+    return population_of_draws(history, means, covariances, **others)
 
 
-def population_of_draws(history: History, means: FloatArray, covariances: FloatArray) -> Population:
-    """Wrap given draws of mean and covariance, working scale, as a population.
+def _one_factor(covariances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give loadings (..., K, 1) on the main direction, and the sds (..., K) that they leave."""
+    values, vectors = np.linalg.eigh(covariances)
+    main = vectors[..., -1] * np.sqrt(0.8 * values[..., -1:])
+    main *= np.where(main.sum(axis=-1, keepdims=True) < 0.0, -1.0, 1.0)
+    rest = np.einsum("...kk->...k", covariances) - main**2
+    return main[..., None], np.sqrt(rest)
+
+
+def population_of_draws(
+    history: History,
+    means: FloatArray,
+    covariances: FloatArray | None = None,
+    *,
+    nu: FloatArray | None = None,
+    loadings: FloatArray | None = None,
+    own_sd: FloatArray | None = None,
+    effects: FloatArray | None = None,
+    group_sd: FloatArray | None = None,
+    agent_noise_sd: FloatArray | None = None,
+) -> Population:
+    """Wrap given draws, working scale, as a population.
 
     Parameters
     ----------
     history : History
     means : array of shape (chains, draws, K)
-    covariances : array of shape (chains, draws, K, K)
+    covariances : array of shape (chains, draws, K, K), optional
+        Left out with a scale per cell, where loadings and own sds say it.
+    nu : array of shape (chains, draws), optional
+        Degrees of freedom. Default: normal tails.
+    loadings : array of shape (chains, draws, K, r), optional
+    own_sd : array of shape (chains, draws, K), optional
+    effects : array of shape (chains, draws, P + G, r), optional
+        Of the history's covariates and groups on the factors.
+    group_sd : array of shape (chains, draws), optional
+    agent_noise_sd : array of shape (chains, draws), optional
+        Makes this a population with a scale per cell, which needs `nu`, `loadings` and `own_sd`.
+
+    Returns
+    -------
+    Population
+
+    Raises
+    ------
+    PopulationFileError
+        If an array is missing that the others need.
     """
-    names = list(history.skills)
-    coords = {
-        "chain": np.arange(means.shape[0]),
-        "draw": np.arange(means.shape[1]),
-        "skill": names,
-        "skill_bis": names,
+    given = {
+        "mu": means,
+        "covariance": covariances,
+        "loadings": loadings,
+        "own_sd": own_sd,
+        "nu": nu,
+        "effects": effects,
+        "group_sd": group_sd,
+        "agent_noise_sd": agent_noise_sd,
     }
     sample_dims = ("chain", "draw")
+    coords: dict[str, object] = {
+        "chain": np.arange(means.shape[0]),
+        "draw": np.arange(means.shape[1]),
+        "skill": list(history.skills),
+        "skill_bis": list(history.skills),
+    }
+    if effects is not None:
+        coords["effect"] = list(Design.of(history).labels)
     posterior = xr.Dataset(
         {
-            "mu": ((*sample_dims, "skill"), means),
-            "covariance": ((*sample_dims, "skill", "skill_bis"), covariances),
+            name: ((*sample_dims, *DIMS[name]), values)
+            for name, values in given.items()
+            if values is not None
         },
         coords=coords,
     )

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from skillinfer_bayes.checks.diagnostics import (
+    MAX_CORRELATIONS,
     check_convergence,
     identified_quantities,
     warn_unless_converged,
@@ -179,3 +180,50 @@ def test_quantities_are_what_the_data_identify(chains) -> None:
     block = chains.covariance[..., 1:, 1:]
     expected = block[..., 0, 1] / np.sqrt(block[..., 0, 0] * block[..., 1, 1])
     np.testing.assert_allclose(last, expected)
+
+
+def test_degrees_of_freedom_that_differ_between_chains(chains) -> None:
+    chains.others["nu"] = np.exp(0.3 * chains.rng.standard_normal(chains.shape))
+    assert chains.verdict().converged
+    chains.others["nu"][0] *= 2.0
+    verdict = chains.verdict()
+    assert verdict.worst == "log degrees of freedom"
+    assert not verdict.converged
+
+
+def by_cell(chains: Chains, loadings: np.ndarray, own_sd: np.ndarray) -> xr.Dataset:
+    """A posterior without covariance: loadings (chain, draw, 3, r) and own sds (chain, draw, 3)."""
+    posterior = chains.tree()["posterior"].to_dataset().drop_vars("covariance")
+    dims = ("chain", "draw", "skill")
+    return posterior.assign(loadings=((*dims, "factor"), loadings), own_sd=(dims, own_sd))
+
+
+def test_with_a_scale_per_cell_the_same_quantities_come_from_the_parts(chains) -> None:
+    loadings = 0.5 * chains.rng.standard_normal((*chains.shape, 3, 2))
+    own_sd = np.exp(0.1 * chains.rng.standard_normal((*chains.shape, 3)))
+    chains.covariance = loadings @ np.swapaxes(loadings, -1, -2)
+    diagonal = np.arange(3)
+    chains.covariance[..., diagonal, diagonal] += own_sd**2
+    whole = identified_quantities(chains.tree()["posterior"].to_dataset())
+    parts = identified_quantities(by_cell(chains, loadings, own_sd))
+    xr.testing.assert_allclose(parts, whole)
+    # factors may turn and change their sign
+    turned = loadings @ np.array([[0.6, 0.8], [0.8, -0.6]])
+    xr.testing.assert_allclose(identified_quantities(by_cell(chains, turned, own_sd)), whole)
+
+
+def test_of_very_many_correlations_a_part_is_taken() -> None:
+    n_skills, rng = 70, np.random.default_rng(4)
+    names = [f"skill {number}" for number in range(n_skills)]
+    covariance = np.broadcast_to(np.eye(n_skills), (1, 2, n_skills, n_skills))
+    posterior = xr.Dataset(
+        {
+            "mu": (("chain", "draw", "skill"), rng.standard_normal((1, 2, n_skills))),
+            "covariance": (("chain", "draw", "skill", "skill_bis"), covariance),
+        },
+        coords={"chain": [0], "draw": [0, 1], "skill": names, "skill_bis": names},
+    )
+    quantities = [str(name) for name in identified_quantities(posterior)["quantity"].values]
+    assert len(quantities) == len(set(quantities)) == 2 * n_skills + MAX_CORRELATIONS
+    for name in names:
+        assert any(f"{name!r}" in quantity for quantity in quantities if "correlation" in quantity)

@@ -74,10 +74,24 @@ class TestFitting:
         assert population.settings["sampler"]["random_seed"] == 7
         assert population.convergence.converged
 
+    def test_groups_and_covariates_are_passed_on(self, scores, asked) -> None:
+        table = scores.assign(family=["x", "y"] * 10, year=range(20))
+        population = Population.from_dataframe(
+            table, groups="family", covariates=["year"], priors={"tails": "agent"}
+        )
+        history, priors, _ = asked[0]
+        assert history.groups == ("x", "y") * 10
+        assert history.covariate_names == ("year",)
+        assert history.skills == tuple(scores.columns)
+        assert priors.tails == "agent"
+        profile = population.profile(group="x", covariates={"year": 3})
+        assert profile.mean("skill_0") != population.profile(covariates={"year": 3}).mean("skill_0")
+
     def test_settings_say_what_auto_became(self, scores, asked) -> None:
         used = Population.from_dataframe(scores).settings
         assert used["priors"]["covariance"] == "factor_lkj"
         assert used["priors"]["rank"] >= 1
+        assert used["priors"]["tails"] in ("normal", "agent", "cell")
         assert used["sampler"]["random_seed"] is not None
 
     @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
+from scipy.special import gammaln
 
-from skillinfer_bayes import History, Population, Priors, SamplerSettings
+from skillinfer_bayes import History, Population, Priors, SamplerSettings, Scale
+from skillinfer_bayes.history.measurement import WorkingData
+from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
-from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
-from skillinfer_bayes.inference.sampling import sample_posterior
-from skillinfer_bayes.profiles.conditioning import condition, conditional_means
+from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR, collapse_rows
+from skillinfer_bayes.inference.sampling import sample_posterior, sample_rows
+from skillinfer_bayes.profiles.evidence import Evidence
+from skillinfer_bayes.profiles.rows import RowConditioner
 from skillinfer_bayes.testing import Simulation, simulate_history
 
 pytestmark = [
@@ -62,53 +69,163 @@ def test_intervals_cover_at_their_rate(n_agents, n_skills, missing) -> None:
     assert 0.80 < means < 0.98
 
 
+N_SKILLS, OBSERVED, SCORES = 5, np.array([1, 3]), np.array([0.85, 0.3])
+JOINT_SETTINGS = SamplerSettings(draws=1500, random_seed=9)
+YEAR = 2024.0
+
+
+def log_density(posterior: Posterior, evidence: Evidence) -> np.ndarray:
+    """Log density of an agent's scores under each draw, up to a constant."""
+    mean, covariance = posterior.mean, posterior.covariance
+    pull = evidence.design @ posterior.effects
+    mean = mean + (pull @ np.swapaxes(posterior.loadings, 1, 2))[:, 0]
+    if evidence.unknown_group[0]:
+        spread = posterior.group_sd[:, None, None] * posterior.loadings
+        covariance = covariance + spread @ np.swapaxes(spread, 1, 2)
+    m = len(OBSERVED)
+    residual = evidence.values[0, OBSERVED] - mean[:, OBSERVED]
+    block = covariance[:, OBSERVED][:, :, OBSERVED] + DEFAULT_ERROR_VAR * np.eye(m)
+    solved = np.linalg.solve(block, residual[:, :, None])[:, :, 0]
+    quad, log_det = np.sum(residual * solved, axis=1), np.linalg.slogdet(block)[1]
+    nu = posterior.nu
+    if np.isinf(nu).any():
+        return -0.5 * (quad + log_det)
+    constant = gammaln(0.5 * (nu + m)) - gammaln(0.5 * nu) - 0.5 * m * np.log(nu)
+    return constant - 0.5 * log_det - 0.5 * (nu + m) * np.log1p(quad / nu)
+
+
 def predicted(
-    posterior: Posterior, observed: np.ndarray, values: np.ndarray, weights: np.ndarray
+    posterior: Posterior, evidence: Evidence, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and sd of an agent's skills (K,), and the mean's Monte Carlo standard error."""
-    errors = np.full(len(observed), DEFAULT_ERROR_VAR)
-    given = condition(posterior.covariance, observed, errors)
-    means = conditional_means(posterior.mean, given, values[None, :])[:, 0]
+    ((_, means, sds),) = RowConditioner(posterior).components(evidence, np.zeros(N_SKILLS))
+    means, sds = means[:, 0], np.broadcast_to(sds, means.shape)[:, 0]
+    if weights is None:
+        weights = np.full(len(means), 1.0 / len(means))
     mean = weights @ means
     between = weights @ (means - mean) ** 2
     # a fifth of the draws' number is well below their effective number
     n_effective = 1.0 / np.sum(weights**2) / 5
-    return mean, np.sqrt(weights @ given.variance + between), np.sqrt(between / n_effective)
+    return mean, np.sqrt(weights @ sds**2 + between), np.sqrt(between / n_effective)
 
 
-def test_conditioning_agrees_with_a_refit_that_has_the_agents_row() -> None:
-    history = History.from_dataframe(simulate_history(60, 5, random_seed=21).scores)
-    observed, scores = np.array([1, 3]), np.array([0.85, 0.3])
-    row = np.full(5, np.nan)
-    row[observed] = scores
+@lru_cache
+def described_history() -> History:
+    """Sixty agents whose family and year move their skills."""
+    scale, rng = Scale.unit(), np.random.default_rng(5)
+    table = simulate_history(60, N_SKILLS, random_seed=21).scores
+    family, year = rng.integers(0, 4, 60), 2015.0 + rng.integers(0, 10, 60)
+    shift = np.array([-0.8, 0.0, 0.5, 0.9])[family] + 0.15 * (year - year.mean())
+    lean = np.array([1.0, 0.8, 0.6, 0.9, 0.2])
+    moved = scale.backward(scale.forward(table.to_numpy()) + shift[:, None] * lean)
+    return History.from_dataframe(
+        pd.DataFrame(moved, index=table.index, columns=table.columns),
+        scale="0-1",
+        groups=[f"family {number}" for number in family],
+        covariates=pd.DataFrame({"year": year}, index=table.index),
+    )
+
+
+@lru_cache
+def fitted(tails: str, group: str | None) -> tuple[Posterior, Design]:
+    """Fit the history, with the newcomer's partial row in it where a group is given.
+
+    The scales and the standardisation of covariates stay the history's: otherwise the two priors
+    would differ.
+    """
+    history = described_history()
+    design = Design.of(history)
+    values = history.working().values
+    groups, years = list(history.groups), history.covariates
+    if group is not None:
+        known = group in design.groups
+        design = design if known else replace(design, groups=(*design.groups, group))
+        row = np.full(N_SKILLS, np.nan)
+        row[OBSERVED] = SCORES
+        values = np.vstack([values, history.scales.to_working(row)])
+        groups, years = [*groups, group], np.vstack([years, [[YEAR]]])
+    priors = Priors(tails=tails).resolve(N_SKILLS)
+    rows = collapse_rows(
+        WorkingData(values, None),
+        keep_agents=tails == "agent",
+        design=design.agents(years, groups, len(values)).rows,
+    )
+    draws = sample_rows(
+        rows, history.skills, priors, JOINT_SETTINGS, design=design, progressbar=False
+    )
+    groups_of_draws = dict(zip(("posterior", "sample_stats"), draws, strict=True))
+    return Posterior(xr.DataTree.from_dict(groups_of_draws)), design
+
+
+def newcomer(design: Design, group: str) -> Evidence:
+    """What is known of the new agent, as a design that may not have its group sees it."""
+    row = np.full((1, N_SKILLS), np.nan)
+    row[0, OBSERVED] = SCORES
+    known = design.read(("newcomer",), group, {"year": YEAR})
+    return Evidence(
+        agents=("newcomer",),
+        values=described_history().scales.to_working(row),
+        error_var=np.full(row.shape, DEFAULT_ERROR_VAR),
+        scores=row,
+        design=known.rows,
+        unknown_group=known.unknown_group,
+    )
+
+
+def agrees_with_a_refit(
+    before: Posterior, seen_before: Evidence, after: Posterior, seen_after: Evidence
+) -> None:
+    """Check that conditioning says what the fit that has the agent's own row says."""
+    # what the row itself says about the population enters as a weight per draw
+    log_weights = log_density(before, seen_before)
+    weights = np.exp(log_weights - log_weights.max())
+    weights /= weights.sum()
+    mean, sd, error = predicted(before, seen_before, weights)
+    expected, expected_sd, expected_error = predicted(after, seen_after)
+    assert (np.abs(mean - expected) < 4 * np.hypot(error, expected_error)).all()
+    np.testing.assert_allclose(sd, expected_sd, rtol=0.04)
+
+    # without the weights the row's own say is left out: little, among sixty agents
+    plain, plain_sd, _ = predicted(before, seen_before)
+    assert (np.abs(plain - expected) < 0.1 * expected_sd + 4 * expected_error).all()
+    np.testing.assert_allclose(plain_sd, expected_sd, rtol=0.1)
+
+
+@pytest.mark.parametrize("tails", ["normal", "agent"])
+@pytest.mark.parametrize("group", ["family 2", "a new family"])
+def test_conditioning_on_facts_and_scores_agrees_with_a_refit(tails, group) -> None:
+    before, design = fitted(tails, None)
+    after, joint_design = fitted(tails, group)
+    seen = newcomer(design, group)
+    assert bool(seen.unknown_group[0]) == (group == "a new family")
+    seen_after = newcomer(joint_design, group)
+    assert not seen_after.unknown_group[0]
+    agrees_with_a_refit(before, seen, after, seen_after)
+    # the facts matter: another year would be told apart
+    other = replace(seen, design=seen.design - np.eye(1, seen.design.shape[1]))
+    shift = predicted(before, other)[0] - predicted(before, seen)[0]
+    assert np.abs(shift).max() > 4 * predicted(after, seen_after)[2].max()
+
+
+@pytest.mark.parametrize("tails", ["normal", "agent"])
+def test_conditioning_agrees_with_a_refit_that_has_the_agents_row(tails) -> None:
+    history = History.from_dataframe(simulate_history(60, N_SKILLS, random_seed=21).scores)
+    row = np.full(N_SKILLS, np.nan)
+    row[OBSERVED] = SCORES
     # the same scales: otherwise the two priors would differ
     joint = replace(
         history,
         agents=(*history.agents, "newcomer"),
         values=np.vstack([history.values, row]),
     )
-    settings = SamplerSettings(draws=2000, random_seed=9)
     before, after = (
-        Posterior(sample_posterior(table, Priors(), settings, progressbar=False))
+        Posterior(sample_posterior(table, Priors(tails=tails), JOINT_SETTINGS, progressbar=False))
         for table in (history, joint)
     )
-    values = history.scales.to_working(row)[observed]
-
-    # what the row itself says about the population enters as a weight per draw
-    residual = values - before.mean[:, observed]
-    block = before.covariance[:, observed][:, :, observed] + DEFAULT_ERROR_VAR * np.eye(2)
-    solved = np.linalg.solve(block, residual[:, :, None])[:, :, 0]
-    log_weights = -0.5 * (np.sum(residual * solved, axis=1) + np.linalg.slogdet(block)[1])
-    weights = np.exp(log_weights - log_weights.max())
-    weights /= weights.sum()
-    even = np.full(len(weights), 1.0 / len(weights))
-
-    mean, sd, error = predicted(before, observed, values, weights)
-    expected, expected_sd, expected_error = predicted(after, observed, values, even)
-    assert (np.abs(mean - expected) < 4 * np.hypot(error, expected_error)).all()
-    np.testing.assert_allclose(sd, expected_sd, rtol=0.03)
-
-    # without the weights the row's own say is left out: little, among sixty agents
-    plain, plain_sd, _ = predicted(before, observed, values, even)
-    assert (np.abs(plain - expected) < 0.1 * expected_sd + 4 * expected_error).all()
-    np.testing.assert_allclose(plain_sd, expected_sd, rtol=0.1)
+    evidence = Evidence(
+        agents=("newcomer",),
+        values=history.scales.to_working(row)[None],
+        error_var=np.full((1, N_SKILLS), DEFAULT_ERROR_VAR),
+        scores=row[None],
+    )
+    agrees_with_a_refit(before, evidence, after, evidence)

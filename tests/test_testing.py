@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from skillinfer_bayes import History
-from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.exceptions import ConfigError, PopulationFileError
 from skillinfer_bayes.testing import (
     fake_population,
     population_of_draws,
@@ -79,7 +79,8 @@ class TestFakePopulation:
         covariance = population.posterior.covariance
         assert (np.linalg.eigvalsh(covariance) > 0).all()
         variance = covariance.mean(axis=0).diagonal()
-        np.testing.assert_allclose(variance, 1.0, atol=0.05)
+        working = population.history.working().values
+        np.testing.assert_allclose(variance, np.nanvar(working, axis=0, ddof=1), rtol=0.05)
 
     def test_a_seed_fixes_the_identity(self) -> None:
         scores = simulate_history().scores
@@ -92,6 +93,45 @@ class TestFakePopulation:
             for value in (20, 2000)
         )
         assert (loose > 5 * tight).all()
+
+    @pytest.mark.parametrize("tails", ["normal", "agent", "cell"])
+    def test_tails_bring_what_they_need(self, tails) -> None:
+        population = fake_population(draws=5, tails=tails)
+        posterior = population.posterior
+        assert posterior.by_cell == (tails == "cell")
+        assert np.isfinite(posterior.nu).all() == (tails != "normal")
+        assert (np.linalg.eigvalsh(posterior.covariance) > 0).all()
+        table = population.profile().observe("skill_0", 0.7).predict()
+        assert np.isfinite(table[["mean", "std", "lower", "upper"]].to_numpy()).all()
+
+    def test_tails_leave_the_moments_where_they_were(self) -> None:
+        normal, agent, cell = (
+            fake_population(tails=tails).posterior for tails in ("normal", "agent", "cell")
+        )
+        np.testing.assert_array_equal(agent.mean, normal.mean)
+        np.testing.assert_array_equal(agent.covariance, normal.covariance)
+        for given in (normal, cell):
+            diagonal = np.einsum("skk->sk", given.covariance)
+            np.testing.assert_allclose(diagonal, np.einsum("skk->sk", normal.covariance))
+
+    @pytest.mark.parametrize("tails", ["normal", "agent", "cell"])
+    def test_groups_and_covariates_have_effects(self, tails) -> None:
+        scores = simulate_history(12, 3).scores
+        years = pd.DataFrame({"year": range(12)}, index=scores.index)
+        history = History.from_dataframe(scores, groups=["x", "y", "z"] * 4, covariates=years)
+        population = fake_population(history, draws=5, tails=tails)
+        assert population.posterior.effects.shape == (10, 4, 1)
+        assert (population.posterior.group_sd > 0).all()
+        assert population.completed().to_dataset()["mean"].notnull().all()
+        means = [
+            population.profile(group=group, covariates={"year": 5}).mean("skill_0")
+            for group in ("x", "y", "z", "elsewhere")
+        ]
+        assert len(set(means)) == 4
+
+    def test_tails_have_names(self) -> None:
+        with pytest.raises(ConfigError, match="`tails` must be 'normal', 'agent' or 'cell', got"):
+            fake_population(tails="heavy")
 
     def test_never_claims_to_be_a_fit(self) -> None:
         population = fake_population()
@@ -106,6 +146,44 @@ def test_given_draws_are_used_as_they_are() -> None:
     population = population_of_draws(history, means, covariances)
     np.testing.assert_array_equal(population.posterior.mean, means.reshape(6, 2))
     assert population.posterior.covariance.shape == (6, 2, 2)
+
+
+def test_given_draws_may_hold_everything() -> None:
+    history = History.from_dataframe(simulate_history(10, 2).scores, groups=["x", "y"] * 5)
+    rng = np.random.default_rng(3)
+    given = {
+        "nu": rng.uniform(2.0, 9.0, (2, 3)),
+        "loadings": rng.standard_normal((2, 3, 2, 1)),
+        "own_sd": rng.uniform(0.1, 1.0, (2, 3, 2)),
+        "effects": rng.standard_normal((2, 3, 2, 1)),
+        "group_sd": rng.uniform(0.1, 1.0, (2, 3)),
+        "agent_noise_sd": rng.uniform(0.1, 1.0, (2, 3)),
+    }
+    population = population_of_draws(history, rng.standard_normal((2, 3, 2)), **given)
+    for name, values in given.items():
+        flat = getattr(population.posterior, name)
+        np.testing.assert_array_equal(flat, values.reshape(6, *values.shape[2:]))
+    assert list(population.data["posterior/effects"]["effect"].values) == ["group: x", "group: y"]
+
+
+@pytest.mark.parametrize("lacking", ["nu", "loadings", "own_sd"])
+def test_draws_with_a_scale_per_cell_need_each_other(lacking) -> None:
+    history = History.from_dataframe(simulate_history(10, 2).scores)
+    given = {
+        "nu": np.ones((1, 3)),
+        "loadings": np.ones((1, 3, 2, 1)),
+        "own_sd": np.ones((1, 3, 2)),
+        "agent_noise_sd": np.ones((1, 3)),
+    }
+    del given[lacking]
+    with pytest.raises(PopulationFileError, match=f"no variable '{lacking}'"):
+        population_of_draws(history, np.zeros((1, 3, 2)), **given)
+
+
+def test_draws_without_a_covariance_are_refused() -> None:
+    history = History.from_dataframe(simulate_history(10, 2).scores)
+    with pytest.raises(PopulationFileError, match="no variable 'covariance'"):
+        population_of_draws(history, np.zeros((1, 3, 2)))
 
 
 def test_unit_scales_leave_the_link_scale_alone() -> None:

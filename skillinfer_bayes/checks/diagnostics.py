@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConvergenceWarning
 
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
 MIN_BFMI = 0.3
+MAX_CORRELATIONS = 2000
 _PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -104,7 +106,7 @@ def check_convergence(tree: xr.DataTree) -> Convergence:
     Parameters
     ----------
     tree : xarray.DataTree
-        Groups `posterior` (with `mu` and `covariance`) and `sample_stats`.
+        Groups `posterior` (as `Posterior` takes it) and `sample_stats`.
 
     Returns
     -------
@@ -135,13 +137,20 @@ def check_convergence(tree: xr.DataTree) -> Convergence:
 
 
 def identified_quantities(posterior: xr.Dataset) -> xr.Dataset:
-    """Means, log scales and correlations between skills as one variable, dim `quantity`."""
+    """Means, log scales and correlations between skills as one variable, dim `quantity`.
+
+    Loadings are left out: they rotate and change sign without changing any prediction. Of very
+    many correlations an evenly spaced part is taken.
+    """
     skills = [str(name) for name in posterior["skill"].values]
-    covariance = posterior["covariance"].values
-    sd = np.sqrt(np.einsum("...kk->...k", covariance))
     first, second = np.tril_indices(len(skills), -1)
-    correlation = covariance[..., first, second] / (sd[..., first] * sd[..., second])
-    stacked = np.concatenate([posterior["mu"].values, np.log(sd), correlation], axis=-1)
+    if len(first) > MAX_CORRELATIONS:
+        chosen = np.linspace(0, len(first) - 1, MAX_CORRELATIONS).astype(np.intp)
+        first, second = first[chosen], second[chosen]
+    variance, between = _second_moments(posterior, first, second)
+    sd = np.sqrt(variance)
+    correlation = between / (sd[..., first] * sd[..., second])
+    parts = [posterior["mu"].values, np.log(sd), correlation]
     names = [
         *(f"mean of {name!r}" for name in skills),
         *(f"log sd of {name!r}" for name in skills),
@@ -150,14 +159,30 @@ def identified_quantities(posterior: xr.Dataset) -> xr.Dataset:
             for a, b in zip(first, second, strict=True)
         ),
     ]
+    if "nu" in posterior:
+        parts.append(np.log(posterior["nu"].values)[..., None])
+        names.append("log degrees of freedom")
     return xr.Dataset(
-        {"value": (("chain", "draw", "quantity"), stacked)},
+        {"value": (("chain", "draw", "quantity"), np.concatenate(parts, axis=-1))},
         coords={
             "chain": posterior["chain"].values,
             "draw": posterior["draw"].values,
             "quantity": names,
         },
     )
+
+
+def _second_moments(
+    posterior: xr.Dataset, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variances (chain, draw, K) and covariances of the given pairs of skills."""
+    if "covariance" in posterior:
+        covariance = posterior["covariance"].values
+        return np.einsum("...kk->...k", covariance), covariance[..., first, second]
+    loadings, own_sd = posterior["loadings"].values, posterior["own_sd"].values
+    variance = np.einsum("...kr,...kr->...k", loadings, loadings) + own_sd**2
+    pairs = np.einsum("...kr,...kr->...k", loadings[..., first, :], loadings[..., second, :])
+    return variance, pairs
 
 
 def warn_unless_converged(convergence: Convergence) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import HistoryError, HistoryWarning
 from skillinfer_bayes.history.cells import check_skill_names
@@ -20,6 +21,8 @@ MIN_AGENTS = 3
 MIN_RELATIVE_SPREAD = 1e-12
 # Below this the spread's square, by which variances are divided, vanishes.
 MIN_SPREAD = 1e-150
+# Weight of the median skill's spread, in scores.
+SPREAD_PRIOR_COUNT = 5
 
 
 def find_filled(
@@ -185,8 +188,24 @@ def fit_scales(
         usable = np.isfinite(location) & np.isfinite(spread)
         usable &= spread > np.maximum(MIN_RELATIVE_SPREAD * np.abs(location), MIN_SPREAD)
     _refuse(~usable, scales, "differ by an amount that can be computed with", lowest, highest)
+    spread = _shrunk_spread(spread, (~np.isnan(values)).sum(axis=0), scales.bounded)
     fitted = replace(scales, location=location, spread=spread)
     return replace(fitted, unit_lower=lowest, unit_upper=highest) if normalize else fitted
+
+
+def _shrunk_spread(spread: FloatArray, count: NDArray[np.intp], bounded: BoolArray) -> FloatArray:
+    """Pull the standard deviations of skills with few scores towards the median skill's.
+
+    Two or three scores say little about how widely a skill spreads. Logits have no units, so
+    bounded skills can lend each other theirs: the scaled inverse chi-squared prior of Gelman et
+    al. (2013), Bayesian Data Analysis, section 2.6, ISBN 978-1-4398-4095-5.
+    """
+    if not bounded.any():
+        return spread
+    pooled = np.median(spread[bounded])
+    degrees = count - 1
+    total = SPREAD_PRIOR_COUNT * pooled**2 + degrees * spread**2
+    return np.where(bounded, np.sqrt(total / (SPREAD_PRIOR_COUNT + degrees)), spread)
 
 
 def _refuse(

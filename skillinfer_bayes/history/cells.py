@@ -240,35 +240,41 @@ def read_groups(given: Any, agents: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def read_covariates(
-    given: pd.DataFrame | None, agents: tuple[str, ...]
+    given: pd.DataFrame | None,
+    agents: tuple[str, ...],
+    error: type[InputError] = HistoryError,
 ) -> tuple[FloatArray | None, tuple[str, ...]]:
     """Numeric covariates (N, P) in the agents' order, and their names.
 
     Raises
     ------
-    HistoryError
+    HistoryError, or what `error` says
         If an agent is absent or has an empty or non-numeric cell.
     """
     if given is None:
         return None, ()
     if not isinstance(given, pd.DataFrame):
         kind = type(given).__name__
-        raise HistoryError(f"`covariates` must be a DataFrame indexed by agent, got {kind}")
-    names = read_labels(given.columns, "covariate")
+        raise error(f"`covariates` must be a DataFrame indexed by agent, got {kind}")
+    names = read_labels(given.columns, "covariate", argument="covariates", error=error)
     frame = given.copy()
-    frame.index = pd.Index(read_labels(given.index, "agent"), dtype=object)
+    rows = read_labels(given.index, "agent", argument="covariates", error=error)
+    frame.index = pd.Index(rows, dtype=object)
     lacking = [name for name in agents if name not in frame.index]
     if lacking:
-        raise HistoryError(f"`covariates` must have a row for every agent, got none: {lacking[:5]}")
+        raise error(
+            f"`covariates` must have a row for every agent, got none for {lacking[:5]}; impute "
+            "one, for example with covariates.median()"
+        )
     frame = frame.loc[list(agents)]
     for name in names:  # yes/no covariates are welcome as 1 and 0
         if pd.api.types.is_bool_dtype(frame[name].dtype):
             frame[name] = frame[name].astype("float64")
-    values = read_numbers(frame, "covariates", agents, names)
+    values = read_numbers(frame, "covariates", agents, names, error=error)
     empty = np.argwhere(np.isnan(values))
     if len(empty):
         row, column = (int(i) for i in empty[0])
-        raise HistoryError(
+        raise error(
             f"`covariates` must be complete, got an empty cell for agent {agents[row]!r}, "
             f"covariate {names[column]!r}; fill it first, for example with "
             "covariates.fillna(covariates.median())"

@@ -41,6 +41,10 @@ class Scale:
         Bounds in score units; infinite for the identity.
     margin : float, default 0.02
         Share of the distance between the bounds, 0 < margin < 0.5; only the logit uses it.
+    chance : float, optional
+        What guessing scores, lower <= chance < upper: .25 for a choice of four. The link's lower
+        end, so that no skill is predicted below it; measured scores below it are accepted and
+        say what a score at chance says.
 
     Raises
     ------
@@ -52,6 +56,7 @@ class Scale:
     lower: float = -math.inf
     upper: float = math.inf
     margin: float = DEFAULT_MARGIN
+    chance: float | None = None
 
     def __post_init__(self) -> None:
         if self.link not in ("identity", "logit"):
@@ -66,6 +71,12 @@ class Scale:
                 f"`scale` bounds must be finite with lower < upper, got ({self.lower!r}, "
                 f"{self.upper!r}); use 'unbounded' for a skill without bounds"
             )
+        if self.chance is not None:
+            object.__setattr__(self, "chance", _bound("chance", self.chance))
+            if self.link != "logit" or not self.lower <= self.chance < self.upper:
+                raise ConfigError(
+                    f"`chance` must lie between the bounds of a bounded scale, got {self.chance!r}"
+                )
         if self.link == "identity" and (self.lower, self.upper) != (-math.inf, math.inf):
             raise ConfigError(
                 f"`scale` with the identity link takes no bounds, got ({self.lower!r}, "
@@ -83,9 +94,19 @@ class Scale:
         return cls("logit", 0.0, 100.0)
 
     @classmethod
-    def bounded(cls, lower: float, upper: float) -> Scale:
-        """Scores between two given bounds."""
-        return cls("logit", lower, upper)
+    def bounded(cls, lower: float, upper: float, *, chance: float | None = None) -> Scale:
+        """Scores between two given bounds, perhaps with what guessing scores."""
+        return cls("logit", lower, upper, chance=chance)
+
+    @classmethod
+    def multiple_choice(cls, n_choices: int) -> Scale:
+        """Scores between 0 and 1 on questions with one right answer among `n_choices`."""
+        given: object = n_choices
+        if not isinstance(given, int) or isinstance(given, bool) or given < 2:
+            raise ConfigError(
+                f"`n_choices` must be a whole number of at least 2, got {n_choices!r}"
+            )
+        return cls("logit", 0.0, 1.0, chance=1.0 / n_choices)
 
     @classmethod
     def unbounded(cls) -> Scale:
@@ -137,11 +158,12 @@ class Scale:
 
     @property
     def label(self) -> str:
-        """The short form that `parse` reads, for reports."""
+        """The short form that `parse` reads, for reports; with a chance level, in words."""
         if self.link == "identity":
             return "unbounded"
         names = {(0.0, 1.0): "0-1", (0.0, 100.0): "percent"}
-        return names.get((self.lower, self.upper), f"({self.lower:g}, {self.upper:g})")
+        name = names.get((self.lower, self.upper), f"({self.lower:g}, {self.upper:g})")
+        return name if self.chance is None else f"{name} from chance {self.chance:g}"
 
     @property
     def tolerance(self) -> float:
@@ -179,6 +201,9 @@ class Links:
     # finite stand-ins for unbounded skills: their logit is computed and thrown away
     base: FloatArray
     width: FloatArray
+    # the range that item counts are shares of; wider than the link's where guessing scores
+    floor: FloatArray
+    span: FloatArray
 
     @classmethod
     def of(cls, scales: Sequence[Scale], shape: tuple[int, ...] | None = None) -> Links:
@@ -188,13 +213,20 @@ class Links:
         lower = np.array([item.lower for item in scales]).reshape(shape)
         upper = np.array([item.upper for item in scales]).reshape(shape)
         margin = np.array([item.margin for item in scales]).reshape(shape)
-        base = np.where(bounded, lower, 0.0)
+        chance = [item.lower if item.chance is None else item.chance for item in scales]
+        base = np.where(bounded, np.array(chance).reshape(shape), 0.0)
         width = np.where(bounded, upper, 1.0) - base
-        return cls(bounded, lower, upper, margin, base, width)
+        floor = np.where(bounded, lower, 0.0)
+        span = np.where(bounded, upper, 1.0) - floor
+        return cls(bounded, lower, upper, margin, base, width, floor, span)
 
     def proportion(self, score: FloatArray) -> FloatArray:
-        """Position between the bounds, within [0, 1]."""
+        """Position between the link's ends, within [0, 1]."""
         return np.clip((score - self.base) / self.width, 0.0, 1.0)
+
+    def share_of_items(self, score: FloatArray) -> FloatArray:
+        """Share of right answers that a score stands for, within [0, 1]."""
+        return np.clip((score - self.floor) / self.span, 0.0, 1.0)
 
     def _widened(self, score: FloatArray) -> FloatArray:
         return (self.proportion(score) + self.margin) / (1.0 + 2.0 * self.margin)

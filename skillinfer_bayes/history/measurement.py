@@ -18,6 +18,9 @@ from skillinfer_bayes.history.scales import Scales
 
 # Error of a score about which nothing else is known; the skill's spread is the unit.
 DEFAULT_ERROR_SD = 0.05
+# Items differ in difficulty and the same ones are asked of everybody, so a repeated score varies
+# less than binomial sampling says: by how much was chosen on held-out scores (benchmarks/accuracy).
+ITEM_VARIANCE_SHARE = 0.5
 # A stated error below this is numerically an exact score and would make covariances singular.
 MIN_ERROR_SD = 1e-3
 
@@ -88,9 +91,16 @@ def delta_method_variance(stderr: ArrayLike, derivative: ArrayLike) -> FloatArra
 
 
 def _binomial_link_variance(scores: FloatArray, n_items: FloatArray, links: Links) -> FloatArray:
-    """Variance of the link value of a proportion."""
-    stderr = links.width * np.sqrt(binomial_variance(links.proportion(scores), n_items))
-    return delta_method_variance(stderr, links.derivative(scores))
+    """Variance of the link value of a proportion.
+
+    The delta method is applied at the shrunk rate: at a bound itself the link is so steep that a
+    perfect score of few items would say less than one with a mistake.
+    """
+    share = links.share_of_items(scores)
+    variance = ITEM_VARIANCE_SHARE * binomial_variance(share, n_items)
+    at = links.floor + links.span * shrunk_rate(share, n_items)
+    stderr = links.span * np.sqrt(variance)
+    return delta_method_variance(stderr, links.derivative(at))
 
 
 def link_moments(
@@ -231,8 +241,8 @@ def impossible_counts(scores: FloatArray, n_items: FloatArray, scales: Scales) -
     bool array of shape (A, K)
         A column's scores count as rounded to as many decimals as its longest one shows.
     """
-    rounding = np.array([_rounding(column) for column in scores.T]) / scales.links.width
-    hits = scales.links.proportion(scores) * n_items
+    rounding = np.array([_rounding(column) for column in scores.T]) / scales.links.span
+    hits = scales.links.share_of_items(scores) * n_items
     distance = np.abs(hits - np.round(hits))
     known = ~np.isnan(hits) & scales.bounded
     return known & (distance > 0.5 * rounding * n_items * (1 + 1e-6) + 1e-6)

@@ -210,12 +210,17 @@ def _scale_to_dict(scale: Scale) -> dict[str, Any]:
         "lower": scale.lower if math.isfinite(scale.lower) else str(scale.lower),
         "upper": scale.upper if math.isfinite(scale.upper) else str(scale.upper),
         "margin": scale.margin,
+        **({} if scale.chance is None else {"chance": scale.chance}),
     }
 
 
 def _scale_from_dict(stored: Mapping[str, Any]) -> Scale:
     return Scale(
-        stored["link"], float(stored["lower"]), float(stored["upper"]), float(stored["margin"])
+        stored["link"],
+        float(stored["lower"]),
+        float(stored["upper"]),
+        float(stored["margin"]),
+        chance=stored.get("chance"),
     )
 
 

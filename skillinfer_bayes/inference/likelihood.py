@@ -1,20 +1,24 @@
-"""The Gaussian likelihood of table rows with empty cells, as one PyTensor Op.
+"""The likelihood of table rows with empty cells, as one PyTensor Op.
 
 Row i of the history has observed skills J. With the latent skills integrated out,
 
-    y_iJ ~ Normal(mean_iJ, Sigma_JJ + diag(s2_iJ)),
+    y_iJ ~ t_nu(mean_iJ, A),   A = Sigma_JJ + diag(s2_iJ),
 
-whose log density is summed over rows. A graph that spells this out grows with the number of
-distinct J; one Op whose gradient is written by hand does not, compiles once, and takes new data
-of any size. Rows that share J and have no error of their own arrive as count, mean and scatter, so
-that their cost does not depend on how many they are.
+a multivariate Student-t whose limit, nu infinite, is the Gaussian. Its log density is summed over
+rows. A graph that spells this out grows with the number of distinct J; one Op whose gradient is
+written by hand does not, compiles once, and takes new data of any size. Gaussian rows that share J
+and have no error of their own arrive as count, mean and scatter, so that their cost does not
+depend on how many they are.
 
-The gradient is the standard one for a Gaussian log density (Petersen and Pedersen (2012), The
-Matrix Cookbook, sections 8.1 and 9.1): with A = Sigma_JJ + diag(s2), r = y - mean and C the
-scatter about the mean of n rows,
+The Student-t density is Kotz and Nadarajah (2004), Multivariate t Distributions and Their
+Applications, doi:10.1017/CBO9780511550683, equation 1.1. With r = y - mean, m = |J|,
+q = r' A^-1 r, w = (nu + m) / (nu + q) (1 for the Gaussian) and C the scatter about the mean of n
+Gaussian rows, the gradient follows from the standard identities (Petersen and Pedersen (2012), The
+Matrix Cookbook, sections 8.1 and 9.1):
 
-    d/d mean  = n A^-1 r
-    d/d Sigma = (A^-1 (n r r' + C) A^-1 - n A^-1) / 2
+    d/d mean  = n w A^-1 r
+    d/d Sigma = (A^-1 (n w r r' + C) A^-1 - n A^-1) / 2
+    d/d nu    = (psi((nu + m) / 2) - psi(nu / 2) - m / nu - log(1 + q / nu) + w q / nu) / 2
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 _LOG_2PI = math.log(2.0 * math.pi)
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -71,19 +75,46 @@ def _invert(a: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> flo
     return log_det
 
 
+@numba.njit(cache=True)
+def _digamma(x: float) -> float:
+    """Differentiate log gamma, x > 0 (Abramowitz and Stegun (1964), formulas 6.3.5, 6.3.18)."""
+    shift = 0.0
+    while x < 6.0:
+        shift -= 1.0 / x
+        x += 1.0
+    f = 1.0 / (x * x)
+    series = f * (1.0 / 12 - f * (1.0 / 120 - f * (1.0 / 252 - f * (1.0 / 240 - f / 132))))
+    return shift + math.log(x) - 0.5 / x - series
+
+
+@numba.njit(cache=True)
+def _student_term(nu: float, m: int, quad: float) -> tuple[float, float, float]:
+    """Log density less the determinant's part, the weight w, and the derivative by nu."""
+    half = 0.5 * (nu + m)
+    tail = math.log1p(quad / nu)
+    weight = (nu + m) / (nu + quad)
+    logp = math.lgamma(half) - math.lgamma(0.5 * nu) - 0.5 * m * math.log(nu * math.pi)
+    slope = _digamma(half) - _digamma(0.5 * nu) - m / nu - tail + weight * quad / nu
+    return logp - half * tail, weight, 0.5 * slope
+
+
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def gaussian_rows(
+def student_rows(
     mean: NDArray[np.float64],
     covariance: NDArray[np.float64],
+    nu: NDArray[np.float64],
     values: NDArray[np.float64],
     observed: NDArray[np.int8],
     error_var: NDArray[np.float64],
     count: NDArray[np.float64],
     scatter: NDArray[np.float64],
     scatter_row: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Log density of the rows and its gradient; see the module's text for the formulas."""
     n_rows, n_skills = values.shape
+    df = nu.item()
+    gaussian = math.isinf(df)
+    grad_nu = 0.0
     grad_mean = np.zeros((n_rows, n_skills))
     grad_cov = np.zeros((n_skills, n_skills))
     index = np.empty(n_skills, dtype=np.int64)
@@ -115,7 +146,7 @@ def gaussian_rows(
                 work[a, a] += error_var[row, index[a]]
             log_det = _invert(work, inverse, m)
             if math.isnan(log_det):
-                return np.asarray(-math.inf), grad_mean, grad_cov
+                return np.asarray(-math.inf), grad_mean, grad_cov, np.asarray(0.0)
         n = count[row]
         for a in range(m):
             residual[a] = values[row, index[a]] - mean[row, index[a]]
@@ -126,11 +157,19 @@ def gaussian_rows(
                 total += inverse[a, b] * residual[b]
             alpha[a] = total
             quad += total * residual[a]
-            grad_mean[row, index[a]] = n * total
-        logp -= 0.5 * n * (m * _LOG_2PI + log_det + quad)
+        weight = 1.0
+        if gaussian:
+            logp -= 0.5 * n * (m * _LOG_2PI + log_det + quad)
+        else:
+            term, weight, slope = _student_term(df, m, quad)
+            logp += n * (term - 0.5 * log_det)
+            grad_nu += n * slope
+        for a in range(m):
+            grad_mean[row, index[a]] = n * weight * alpha[a]
         for a in range(m):
             for b in range(m):
-                grad_cov[index[a], index[b]] += 0.5 * n * (alpha[a] * alpha[b] - inverse[a, b])
+                outer = weight * alpha[a] * alpha[b]
+                grad_cov[index[a], index[b]] += 0.5 * n * (outer - inverse[a, b])
         if scatter_row[row] >= 0:
             block = np.empty((m, m))
             precision = inverse[:m, :m].copy()
@@ -144,55 +183,55 @@ def gaussian_rows(
             for a in range(m):
                 for b in range(m):
                     grad_cov[index[a], index[b]] += 0.5 * pulled[a, b]
-    return np.asarray(logp), grad_mean, grad_cov
+    return np.asarray(logp), grad_mean, grad_cov, np.asarray(grad_nu)
 
 
-class GaussianRows(Op):  # type: ignore[misc]
-    """Log density of table rows under a Gaussian, with the gradient computed alongside.
+class StudentRows(Op):  # type: ignore[misc]
+    """Log density of table rows under a Student-t, with the gradient computed alongside.
 
-    Inputs: mean (row, skill), covariance (skill, skill), values (row, skill), observed (row,
-    skill) as int8, error_var (row, skill), count (row,), scatter (block, skill, skill) and
-    scatter_row (row,), the block of each row or -1. Outputs: the log density (scalar) and its
-    gradients with respect to mean and covariance.
+    Inputs: mean (row, skill), covariance (skill, skill), nu (scalar, infinite for the Gaussian),
+    values (row, skill), observed (row, skill) as int8, error_var (row, skill), count (row,),
+    scatter (block, skill, skill) and scatter_row (row,), the block of each row or -1; a scatter
+    needs the Gaussian. Outputs: the log density (scalar) and its gradients with respect to mean,
+    covariance and nu.
     """
 
     __props__ = ()
 
     def make_node(self, *inputs: Any) -> Any:
-        """Build the node that holds the log density and the two gradients."""
-        dtypes = ("float64",) * 3 + ("int8",) + ("float64",) * 3 + ("int64",)
+        """Build the node that holds the log density and its gradients."""
+        dtypes = ("float64",) * 4 + ("int8",) + ("float64",) * 3 + ("int64",)
         tensors = [
             pt.as_tensor_variable(item).astype(dtype)
             for item, dtype in zip(inputs, dtypes, strict=True)
         ]
-        return Apply(self, tensors, [pt.dscalar(), pt.dmatrix(), pt.dmatrix()])
+        return Apply(self, tensors, [pt.dscalar(), pt.dmatrix(), pt.dmatrix(), pt.dscalar()])
 
     def perform(self, node: Any, inputs: Any, output_storage: list[list[Any]]) -> None:
         """Evaluate outside a compiled graph."""
-        results = gaussian_rows(*(np.ascontiguousarray(item) for item in inputs))
+        results = student_rows(*(np.ascontiguousarray(item) for item in inputs))
         for storage, result in zip(output_storage, results, strict=True):
             storage[0] = np.asarray(result)
 
     def infer_shape(self, node: Any, shapes: list[Any]) -> list[Any]:
         """Give the gradients the shapes of what they differentiate by."""
-        return [(), shapes[0], shapes[1]]
+        return [(), shapes[0], shapes[1], ()]
 
     def connection_pattern(self, node: Any) -> list[list[bool]]:
-        """Only mean and covariance are differentiated, and only through the log density."""
-        return [[True, False, False]] * 2 + [[False, False, False]] * 6
+        """Only the parameters are differentiated, and only through the log density."""
+        return [[True] + [False] * 3] * 3 + [[False] * 4] * 6
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
         """Scale the stored gradients; the node is shared with the forward pass."""
-        _, grad_mean, grad_cov = outputs
-        data = [DisconnectedType()() for _ in inputs[2:]]
-        return [cotangents[0] * grad_mean, cotangents[0] * grad_cov, *data]
+        data = [DisconnectedType()() for _ in inputs[3:]]
+        return [*(cotangents[0] * gradient for gradient in outputs[1:]), *data]
 
 
-gaussian_rows_op = GaussianRows()
+student_rows_op = StudentRows()
 
 
-@register_funcify_default_op_cache_key(GaussianRows)  # type: ignore[untyped-decorator]
-def _numba_gaussian_rows(
-    op: GaussianRows, node: Any, **kwargs: Any
+@register_funcify_default_op_cache_key(StudentRows)  # type: ignore[untyped-decorator]
+def _numba_student_rows(
+    op: StudentRows, node: Any, **kwargs: Any
 ) -> tuple[Callable[..., Any], int]:
-    return gaussian_rows, _CACHE_VERSION
+    return student_rows, _CACHE_VERSION

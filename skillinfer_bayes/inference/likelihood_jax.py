@@ -9,38 +9,41 @@ import jax
 import numpy as np
 from pytensor.link.jax.dispatch.basic import jax_funcify
 
-from skillinfer_bayes.inference.likelihood import GaussianRows, gaussian_rows
+from skillinfer_bayes.inference.likelihood import StudentRows, student_rows
+
+N_PARAMETERS = 3
 
 
-def _on_host(*arrays: Any) -> tuple[Any, Any, Any]:
-    return gaussian_rows(*(np.ascontiguousarray(array) for array in arrays))
+def _through_host(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Call a numba function on the host; its own gradients replace JAX's.
 
+    Its first three arguments are the parameters, and it returns the log density with the gradient
+    by each of them.
+    """
 
-@jax_funcify.register(GaussianRows)  # type: ignore[untyped-decorator]
-def _jax_gaussian_rows(op: GaussianRows, **kwargs: Any) -> Callable[..., Any]:
-    """Call the numba function on the host; its own gradient replaces JAX's."""
+    def on_host(*arrays: Any) -> Any:
+        return compiled(*(np.ascontiguousarray(array).reshape(array.shape) for array in arrays))
 
-    def call(mean: Any, covariance: Any, *data: Any) -> Any:
-        shapes = (
-            jax.ShapeDtypeStruct((), mean.dtype),
-            jax.ShapeDtypeStruct(mean.shape, mean.dtype),
-            jax.ShapeDtypeStruct(covariance.shape, covariance.dtype),
-        )
-        arguments = (mean, covariance, *data)
-        return jax.pure_callback(_on_host, shapes, *arguments, vmap_method="sequential")
+    def call(*arguments: Any) -> Any:
+        dtype = arguments[0].dtype
+        shapes = [(), *(np.shape(argument) for argument in arguments[:N_PARAMETERS])]
+        results = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)
+        return jax.pure_callback(on_host, results, *arguments, vmap_method="sequential")
 
-    def plain(mean: Any, covariance: Any, *data: Any) -> Any:
-        return call(mean, covariance, *data)
-
-    def forward(mean: Any, covariance: Any, *data: Any) -> Any:
-        result = call(mean, covariance, *data)
-        return result, (result[1], result[2], len(data))
+    def forward(*arguments: Any) -> Any:
+        result = call(*arguments)
+        return result, (result[1:], len(arguments) - N_PARAMETERS)
 
     def backward(saved: Any, cotangents: Any) -> Any:
-        grad_mean, grad_cov, n_data = saved
-        return (cotangents[0] * grad_mean, cotangents[0] * grad_cov, *([None] * n_data))
+        gradients, n_data = saved
+        return (*(cotangents[0] * gradient for gradient in gradients), *([None] * n_data))
 
-    rows: Any = jax.custom_vjp(plain)
-    rows.defvjp(forward, backward)
-    wrapped: Callable[..., Any] = rows
+    density: Any = jax.custom_vjp(call)
+    density.defvjp(forward, backward)
+    wrapped: Callable[..., Any] = density
     return wrapped
+
+
+@jax_funcify.register(StudentRows)  # type: ignore[untyped-decorator]
+def _jax_student_rows(op: StudentRows, **kwargs: Any) -> Callable[..., Any]:
+    return _through_host(student_rows)

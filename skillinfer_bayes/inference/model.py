@@ -2,18 +2,25 @@
 
 On the working scale, for agents i, skills j and shared factors k::
 
-    theta_i = mu + Lambda f_i + u_i                  latent skills of agent i
+    theta_i = mu + Lambda (B' x_i + f_i) + u_i       latent skills of agent i
     f_i ~ Normal(0, I),   u_i ~ Normal(0, D Omega D),   Omega ~ LKJ(eta)
     y_ij ~ Normal(theta_ij, s_ij)                    what was measured
     Lambda_j1 ~ Normal(g, tau),   Lambda_jk ~ Normal(0, tau),   log D_j ~ Normal(m, s)
 
+x_i holds the agent's standardised covariates and its group, B their effects on the factors.
 tau is given, not learned: a handful of agents says little about it, and a learned one put
 divergences into every fit of eight agents by five skills.
 
-f and u are integrated out: y_iJ ~ Normal(mu_J, Sigma_JJ + diag(s2_iJ)) for the observed skills J,
-with Sigma = Lambda Lambda' + D Omega D. Empty cells are never imputed; that they are empty is
+f and u are integrated out: y_iJ ~ Normal(mean_iJ, Sigma_JJ + diag(s2_iJ)) for the observed skills
+J, with Sigma = Lambda Lambda' + D Omega D. Empty cells are never imputed; that they are empty is
 taken to say nothing about the score that is not there (missing at random; Rubin (1976), Inference
 and missing data, doi:10.1093/biomet/63.3.581).
+
+Some agents break the pattern. With tails "agent" a row's covariance is divided by chi2_nu / nu, one
+draw per agent, which is integrated out too: the row is a multivariate Student-t (Lange, Little and
+Taylor (1989), Robust statistical modeling using the t distribution, doi:10.2307/2290063). With
+tails "cell" (Omega = I) each score is a Student-t given the factors, which are sampled, and every
+agent has a noise level a_i: y_ij ~ t_nu(mean_ij + Lambda_j f_i, sqrt(D_j^2 a_i^2 + s2_ij)).
 
 The LKJ prior is Lewandowski, Kurowicka and Joe (2009), doi:10.1016/j.jmva.2009.04.008. A general
 factor on which all skills load is Spearman's (1904), doi:10.2307/1412107.
@@ -28,10 +35,11 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
+from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.table import History
-from skillinfer_bayes.inference.likelihood import gaussian_rows_op
+from skillinfer_bayes.inference.likelihood import student_rows_op
 from skillinfer_bayes.inference.priors import Priors
-from skillinfer_bayes.inference.rows import Rows, rows_of
+from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
 
 type Tensor = Any
 
@@ -49,51 +57,153 @@ def build_model(history: History, priors: Priors | None = None) -> pm.Model:
     Returns
     -------
     pymc.Model
-        Dims `skill`, `skill_bis` and `factor`; the deterministic variable `covariance` (skill,
-        skill_bis) is Sigma, `mu` (skill) the population mean. The rows of the history are
-        `pm.Data`, so the compiled model takes another history of as many skills.
+        Dims `skill`, `skill_bis` and `factor`; the deterministic variable `mu` (skill) is the
+        population mean, `covariance` (skill, skill_bis) is Sigma (with tails "cell": `loadings`
+        and `own_sd`, of which Sigma is made). The scores are `pm.Data`, so the compiled model
+        takes another history of as many skills.
+
+    Raises
+    ------
+    ConfigError
+        If the history has groups or covariates and the structure has no factors for them.
     """
-    return build_model_of_rows(rows_of(history), history.skills, priors or Priors())
+    resolved = (priors or Priors()).resolve(history.n_skills, int(history.observed.sum()))
+    rows = rows_of(history, resolved)
+    return build_model_of_rows(rows, history.skills, resolved, len(history.covariate_names))
 
 
-def build_model_of_rows(rows: Rows, skills: Sequence[str], priors: Priors) -> pm.Model:
-    """Build the model from rows that are already on the working scale."""
-    priors = priors.resolve(len(skills))
-    factors = range(priors.rank or 0) if priors.covariance != "lkj" else range(0)
-    coords = {"skill": list(skills), "skill_bis": list(skills), "factor": list(factors)}
+def build_model_of_rows(
+    rows: Rows | Cells, skills: Sequence[str], priors: Priors, n_covariates: int = 0
+) -> pm.Model:
+    """Build the model from scores that are already on the working scale.
+
+    Parameters
+    ----------
+    rows : Rows or Cells
+        As `rows_of` gives them for these priors.
+    skills : sequence of str
+    priors : Priors
+        Resolved.
+    n_covariates : int, default 0
+        How many of the columns of `rows.design` are covariates; the others are groups.
+    """
+    rank = 0 if priors.covariance == "lkj" else (priors.rank or 0)
+    n_columns = rows.design.shape[1]
+    if n_columns and not rank:
+        raise ConfigError(
+            "groups and covariates move the shared factors, which `covariance='lkj'` does not "
+            "have; use 'factor_lkj', or leave them out"
+        )
+    coords = {
+        "skill": list(skills),
+        "skill_bis": list(skills),
+        "factor": list(range(rank)),
+        "effect": list(range(n_columns)),
+    }
     with pm.Model(coords=coords) as model:
-        data = {name: pm.Data(name, array) for name, array in rows._asdict().items()}
-        root = _own_root(len(skills), priors)
+        data = {name: pm.Data(name, array) for name, array in model_data(rows).items()}
+        design = data.pop("design", None)
+        nu = _degrees_of_freedom(priors)
+        scale = _skill_scale(priors)
+        root = _own_root(len(skills), priors, scale)
         shift = root @ pm.Normal("own_shift", 0.0, priors.mean_sd, dims="skill")
-        sigma = root @ root.T
-        if len(factors):
-            loadings = _loadings(len(factors), priors)
+        loadings = None
+        if rank:
+            loadings = _loadings(rank, priors, scale)
             shift = shift + loadings @ pm.Normal("factor_shift", 0.0, priors.mean_sd, dims="factor")
-            sigma = sigma + loadings @ loadings.T
         mu = pm.Deterministic("mu", shift, dims="skill")
-        covariance = pm.Deterministic("covariance", sigma, dims=("skill", "skill_bis"))
-        mean = pt.broadcast_to(mu, data["values"].shape)
-        logp, *_ = gaussian_rows_op(mean, covariance, *data.values())
-        pm.Potential("scores", logp)
+        pull = None
+        if n_columns:
+            pull = design @ _effects(n_columns, n_covariates, rank, priors)
+        if isinstance(rows, Cells):
+            _cell_density(rows, data, mu, loadings, pull, pt.diag(root), nu, priors)
+        else:
+            _row_density(data, mu, loadings, pull, root, nu)
     return model
 
 
-def _own_root(n_skills: int, priors: Priors) -> Tensor:
+def _row_density(
+    data: dict[str, Tensor], mu: Tensor, loadings: Tensor, pull: Tensor, root: Tensor, nu: Tensor
+) -> None:
+    """Scores row by row, factors and own parts integrated out."""
+    sigma = root @ root.T if loadings is None else root @ root.T + loadings @ loadings.T
+    covariance = pm.Deterministic("covariance", sigma, dims=("skill", "skill_bis"))
+    mean = pt.broadcast_to(mu, data["values"].shape)
+    if pull is not None:
+        mean = mean + pull @ loadings.T
+    pm.Potential("scores", student_rows_op(mean, covariance, nu, *data.values())[0])
+
+
+def _cell_density(
+    rows: Cells,
+    data: dict[str, Tensor],
+    mu: Tensor,
+    loadings: Tensor,
+    pull: Tensor,
+    own_sd: Tensor,
+    nu: Tensor,
+    priors: Priors,
+) -> None:
+    """Scores one by one, given the agents' factors."""
+    skill, agent = data["skill_of"], data["agent_of"]
+    n_agents, rank = len(rows.design), priors.rank
+    factors = pm.Normal("factors", 0.0, 1.0, shape=(n_agents, rank))
+    if pull is not None:
+        factors = factors + pull
+    noise_sd = pm.HalfNormal("agent_noise_sd", priors.agent_noise_sd)
+    noise = pt.exp(noise_sd * pm.Normal("agent_offset", 0.0, 1.0, shape=n_agents))
+    mean = mu[skill] + (loadings[skill] * factors[agent]).sum(axis=-1)
+    sd = pt.sqrt((own_sd[skill] * noise[agent]) ** 2 + data["error_var"])
+    scores = pm.StudentT.dist(nu=nu, mu=mean, sigma=sd)
+    pm.Potential("scores", pm.logp(scores, data["values"]).sum())
+
+
+def _degrees_of_freedom(priors: Priors) -> Tensor:
+    """Nu of the Student-t; infinite for normal tails."""
+    if priors.tails == "normal":
+        return pt.constant(np.inf)
+    log_nu = pm.Normal("log_nu", priors.nu_log_mean, priors.nu_log_sd)
+    return pm.Deterministic("nu", pt.exp(log_nu))
+
+
+def _skill_scale(priors: Priors) -> Tensor:
+    """How widely each skill spreads, learned where few scores say so."""
+    if priors.tails != "cell":
+        return 1.0
+    spread = pm.HalfNormal("skill_spread", priors.skill_spread_sd)
+    return pt.exp(spread * pm.Normal("skill_offset", 0.0, 1.0, dims="skill"))
+
+
+def _own_root(n_skills: int, priors: Priors, scale: Tensor) -> Tensor:
     """Root of D Omega D: what each skill does on its own, and with its neighbours."""
     log_mean = pm.Normal("own_log_mean", priors.own_log_mean, priors.own_log_sd)
     log_spread = pm.HalfNormal("own_log_spread", priors.own_spread_sd)
     offset = pm.Normal("own_offset", 0.0, 1.0, dims="skill")
-    own_sd = pm.Deterministic("own_sd", pt.exp(log_mean + log_spread * offset), dims="skill")
+    own = scale * pt.exp(log_mean + log_spread * offset)
+    own_sd = pm.Deterministic("own_sd", own, dims="skill")
     if priors.covariance == "factor":
         return pt.diag(own_sd)
     omega_chol = pm.LKJCorr("omega_chol", n=n_skills, eta=priors.eta)
     return own_sd[:, None] * omega_chol
 
 
-def _loadings(rank: int, priors: Priors) -> Tensor:
+def _loadings(rank: int, priors: Priors, scale: Tensor) -> Tensor:
     """Lambda: a general factor of mean loading g, and others that pull either way."""
     general = pm.Normal("general", priors.general_mean, priors.general_sd)
     offset = pm.Normal("loading_offset", 0.0, 1.0, dims=("skill", "factor"))
     first = np.eye(rank)[0]
-    spread = priors.loading_sd * offset
-    return pm.Deterministic("loadings", general * first + spread, dims=("skill", "factor"))
+    loadings = general * first + priors.loading_sd * offset
+    if priors.tails == "cell":
+        loadings = scale[:, None] * loadings
+    return pm.Deterministic("loadings", loadings, dims=("skill", "factor"))
+
+
+def _effects(n_columns: int, n_covariates: int, rank: int, priors: Priors) -> Tensor:
+    """B: what covariates and groups do to the factors; groups share a spread that is learned."""
+    offset = pm.Normal("effect_offset", 0.0, 1.0, dims=("effect", "factor"))
+    sd = priors.covariate_sd
+    if n_columns > n_covariates:
+        group_sd = pm.HalfNormal("group_sd", priors.group_sd)
+        is_covariate = np.arange(n_columns)[:, None] < n_covariates
+        sd = pt.where(is_covariate, priors.covariate_sd, group_sd)
+    return pm.Deterministic("effects", sd * offset, dims=("effect", "factor"))

@@ -16,19 +16,23 @@ from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import PopulationFileError
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import Design
 
 type FloatArray = NDArray[np.float64]
 
-REQUIRED = {"mu": ("skill",), "covariance": ("skill", "skill_bis")}
-KEPT = (
-    "mu",
-    "covariance",
-    "loadings",
-    "own_sd",
-    "general",
-    "own_log_mean",
-    "own_log_spread",
-)
+DIMS: dict[str, tuple[str, ...]] = {
+    "mu": ("skill",),
+    "covariance": ("skill", "skill_bis"),
+    "loadings": ("skill", "factor"),
+    "own_sd": ("skill",),
+    "nu": (),
+    "effects": ("effect", "factor"),
+    "group_sd": (),
+    "agent_noise_sd": (),
+}
+# With a scale per cell the covariance is not stored: it is made of the loadings and own sds.
+CELL_MARK = "agent_noise_sd"
+KEPT = (*DIMS, "general", "own_log_mean", "own_log_spread", "skill_spread")
 KEPT_STATS = ("diverging", "energy", "n_steps", "depth", "tree_depth", "step_size", "lp", "logp")
 
 
@@ -53,9 +57,13 @@ class Posterior:
         if "posterior" not in self.tree.children:
             raise PopulationFileError("the draws hold no group 'posterior'")
         posterior = self.tree.children["posterior"].to_dataset()
-        for name, dims in REQUIRED.items():
+        by_cell = CELL_MARK in posterior.data_vars
+        for name in ("mu", "loadings", "own_sd", "nu") if by_cell else ("mu", "covariance"):
             if name not in posterior.data_vars:
                 raise PopulationFileError(f"the posterior holds no variable {name!r}")
+        for name, dims in DIMS.items():
+            if name not in posterior.data_vars:
+                continue
             found = posterior[name].dims
             if found != ("chain", "draw", *dims):
                 raise PopulationFileError(f"{name!r} must have dims {dims}, found {found}")
@@ -84,30 +92,91 @@ class Posterior:
     @cached_property
     def mean(self) -> FloatArray:
         """Population means, (S, K), chains one after the other."""
-        return self._flat("mu", 1)
+        return self._flat("mu")
 
     @cached_property
     def covariance(self) -> FloatArray:
-        """Population covariances, (S, K, K)."""
-        return self._flat("covariance", 2)
+        """Population covariances, (S, K, K); with Student-t tails, its scale matrices."""
+        if not self.by_cell:
+            return self._flat("covariance")
+        shared = self.loadings @ np.swapaxes(self.loadings, 1, 2)
+        diagonal = np.arange(shared.shape[1])
+        shared[:, diagonal, diagonal] += self.own_sd**2
+        return shared
 
-    def _flat(self, name: str, n_dims: int) -> FloatArray:
+    @property
+    def by_cell(self) -> bool:
+        """Whether every score has a scale of its own (tails "cell")."""
+        return CELL_MARK in self._dataset
+
+    @cached_property
+    def loadings(self) -> FloatArray:
+        """Loadings of the skills on the shared factors, (S, K, r); r may be 0."""
+        if "loadings" not in self._dataset:
+            return np.zeros((*self.mean.shape, 0))
+        return self._flat("loadings")
+
+    @cached_property
+    def own_sd(self) -> FloatArray:
+        """Standard deviations of what each skill does on its own, (S, K)."""
+        return self._flat("own_sd")
+
+    @cached_property
+    def nu(self) -> FloatArray:
+        """Degrees of freedom of the Student-t, (S,); infinite for normal tails."""
+        if "nu" not in self._dataset:
+            return np.full(len(self.mean), np.inf)
+        return self._flat("nu")
+
+    @cached_property
+    def effects(self) -> FloatArray:
+        """Effects of the design's columns on the factors, (S, P, r); P may be 0."""
+        if "effects" not in self._dataset:
+            return np.zeros((len(self.mean), 0, self.loadings.shape[2]))
+        return self._flat("effects")
+
+    @cached_property
+    def group_sd(self) -> FloatArray:
+        """Spread of the groups' effects, (S,); 0 without groups."""
+        if "group_sd" not in self._dataset:
+            return np.zeros(len(self.mean))
+        return self._flat("group_sd")
+
+    @cached_property
+    def agent_noise_sd(self) -> FloatArray:
+        """Spread of the agents' log noise, (S,)."""
+        return self._flat(CELL_MARK)
+
+    def hyperparameter(self, name: str) -> FloatArray | None:
+        """Draws of a number of the prior that was learned, (S,); None where there is none."""
+        return self._flat(name) if name in self._dataset else None
+
+    def _flat(self, name: str) -> FloatArray:
         values = self._dataset[name].values
-        flat = np.ascontiguousarray(values.reshape(-1, *values.shape[-n_dims:]), dtype=np.float64)
+        flat = np.ascontiguousarray(values.reshape(-1, *values.shape[2:]), dtype=np.float64)
         flat.setflags(write=False)
         return flat
+
+    @property
+    def seed(self) -> int:
+        """Seed of the random numbers that predictions use: the draws' own."""
+        return int(self.draws_hash[:16], 16)
 
     @cached_property
     def draws_hash(self) -> str:
         """SHA-256 of what predictions depend on."""
         digest = hashlib.sha256()
         digest.update("\0".join(self.skills).encode())
-        digest.update(self.mean.tobytes())
-        digest.update(self.covariance.tobytes())
+        for name in DIMS:
+            if name in self._dataset:
+                digest.update(name.encode())
+                digest.update(self._flat(name).tobytes())
         return digest.hexdigest()
 
 
-def tidy_posterior(tree: xr.DataTree, skills: Sequence[str]) -> tuple[xr.Dataset, xr.Dataset]:
+def tidy_posterior(
+    tree: xr.DataTree, skills: Sequence[str], design: Design
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Keep what is of use from a sampler's output, and put the skills' names on it."""
     posterior = tree.children["posterior"].to_dataset()
     posterior = posterior[[name for name in KEPT if name in posterior]]
@@ -115,6 +184,8 @@ def tidy_posterior(tree: xr.DataTree, skills: Sequence[str]) -> tuple[xr.Dataset
     posterior = posterior.assign_coords(skill=names, skill_bis=names)
     if "factor" in posterior.dims:
         posterior = posterior.assign_coords(factor=np.arange(posterior.sizes["factor"]))
+    if "effect" in posterior.dims:
+        posterior = posterior.assign_coords(effect=list(design.labels))
     stats = tree.children["sample_stats"].to_dataset()
     stats = stats[[name for name in KEPT_STATS if name in stats]]
     return posterior, stats.assign_coords(chain=posterior["chain"], draw=posterior["draw"])

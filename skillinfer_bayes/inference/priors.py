@@ -15,12 +15,18 @@ from typing import Any, Literal, Self, get_args
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
 
 type Covariance = Literal["auto", "lkj", "factor_lkj", "factor"]
+type Tails = Literal["auto", "normal", "agent", "cell"]
 type Sampler = Literal["nutpie", "pymc", "numpyro"]
 
 DENSE_UP_TO = 40
 SKILLS_PER_FACTOR = 5
-FEWEST_FACTORS, MOST_FACTORS = 2, 8
+FEWEST_FACTORS, MOST_FACTORS = 2, 10
+SCORES_PER_FACTOR = 3
+# Above these numbers of scores heavy tails cost more time than most users would wait.
+AGENT_TAILS_UP_TO = 20_000
+CELL_TAILS_UP_TO = 5_000
 COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
+TAILS: tuple[str, ...] = get_args(Tails.__value__)
 SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
 
 
@@ -60,10 +66,16 @@ class Priors:
     covariance : {"auto", "lkj", "factor_lkj", "factor"}, default "auto"
         `"lkj"`: D Omega D alone. `"factor_lkj"`: shared factors plus D Omega D. `"factor"`: shared
         factors plus independent rests. `"auto"`: `"factor_lkj"` up to 40 skills, else `"factor"`.
+    tails : {"auto", "normal", "agent", "cell"}, default "auto"
+        What may be far from the pattern. `"normal"`: nothing. `"agent"`: all of an agent's skills
+        together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,
+        and some agents more than others; `"factor"` only. `"auto"`: `"cell"` for `"factor"` and
+        `"agent"` otherwise, as long as the history is small enough for it to be quick (5,000 and
+        20,000 scores).
     rank : int, optional
-        Number of shared factors. Default: one per five skills, at least 2 and at most 8. With
-        fewer factors than clusters of skills, chains hop between explanations of the same
-        covariance and mix slowly.
+        Number of shared factors. Default: one per five skills, at least 2, at most 10, and at
+        most one per three scores of the average skill. With fewer factors than clusters of
+        skills, chains hop between explanations of the same covariance and mix slowly.
     eta : float, default 8.0
         LKJ concentration of Omega; 1 is uniform over correlation matrices, larger values pull
         towards independence.
@@ -77,6 +89,17 @@ class Priors:
         Normal prior of the mean of log D, D being each skill's own sd.
     own_spread_sd : float, default 0.2
         Half-normal scale of the sd of log D between skills.
+    nu_log_mean, nu_log_sd : float, defaults log 5 and 0.5
+        Normal prior of the log degrees of freedom of the Student-t; small means heavy tails.
+    group_sd : float, default 0.5
+        Half-normal scale of the sd of group effects on the factors.
+    covariate_sd : float, default 0.5
+        Prior sd of the effect of one standard deviation of a covariate on the factors.
+    skill_spread_sd : float, default 0.5
+        Half-normal scale of the sd, between skills, of the log of a skill's scale; `"cell"` tails
+        only, where few scores say how widely a skill spreads.
+    agent_noise_sd : float, default 0.3
+        Half-normal scale of the sd, between agents, of log noise; `"cell"` tails only.
 
     Raises
     ------
@@ -85,6 +108,7 @@ class Priors:
     """
 
     covariance: Covariance = "auto"
+    tails: Tails = "auto"
     rank: int | None = None
     eta: float = 8.0
     mean_sd: float = 0.5
@@ -94,17 +118,32 @@ class Priors:
     own_log_mean: float = -0.7
     own_log_sd: float = 0.5
     own_spread_sd: float = 0.2
+    nu_log_mean: float = math.log(5.0)
+    nu_log_sd: float = 0.5
+    group_sd: float = 0.5
+    covariate_sd: float = 0.5
+    skill_spread_sd: float = 0.5
+    agent_noise_sd: float = 0.3
 
     def __post_init__(self) -> None:
         if self.covariance not in COVARIANCES:
             hint = closest_match_hint(self.covariance, COVARIANCES)
             raise ConfigError(f"`covariance` must be a known structure; {hint}")
+        if self.tails not in TAILS:
+            hint = closest_match_hint(self.tails, TAILS)
+            raise ConfigError(f"`tails` must be one of {', '.join(TAILS)}; {hint}")
+        if self.tails == "cell" and self.covariance not in ("auto", "factor"):
+            raise ConfigError(
+                f"`tails='cell'` needs `covariance='factor'`, got {self.covariance!r}; "
+                "use `tails='agent'`"
+            )
         if self.rank is not None:
             _require_count(self, "rank", low=1)
-        for name in ("mean_sd", "general_sd", "loading_sd", "own_log_sd", "own_spread_sd", "eta"):
-            _require(self, name, low=0.0, strict=True)
-        for name in ("general_mean", "own_log_mean"):
-            _require(self, name, low=-math.inf)
+        for field in dataclasses.fields(self):
+            if field.name == "eta" or field.name.endswith("_sd"):
+                _require(self, field.name, low=0.0, strict=True)
+            elif field.name.endswith("_mean"):
+                _require(self, field.name, low=-math.inf)
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
@@ -115,16 +154,33 @@ class Priors:
         """Give every field as plain data."""
         return dataclasses.asdict(self)
 
-    def resolve(self, n_skills: int) -> Priors:
-        """Replace `"auto"` and a missing rank by what they mean for `n_skills` skills."""
-        dense = n_skills <= DENSE_UP_TO
-        covariance = self.covariance
+    def resolve(self, n_skills: int, n_scores: int | None = None) -> Priors:
+        """Replace `"auto"` and a missing rank by what they mean for a history.
+
+        Parameters
+        ----------
+        n_skills : int
+        n_scores : int, optional
+            Scores in the history; without it, as for a history of enough agents.
+        """
+        covariance, tails, rank = self.covariance, self.tails, self.rank
         if covariance == "auto":
+            dense = n_skills <= DENSE_UP_TO and tails != "cell"
             covariance = "factor_lkj" if dense else "factor"
-        rank = self.rank
+        if tails == "auto":
+            by_cell = covariance == "factor"
+            if (n_scores or 0) > (CELL_TAILS_UP_TO if by_cell else AGENT_TAILS_UP_TO):
+                tails = "normal"
+            else:
+                tails = "cell" if by_cell else "agent"
         if rank is None:
-            rank = min(max(math.ceil(n_skills / SKILLS_PER_FACTOR), FEWEST_FACTORS), MOST_FACTORS)
-        return dataclasses.replace(self, covariance=covariance, rank=min(rank, n_skills))
+            rank = min(math.ceil(n_skills / SKILLS_PER_FACTOR), MOST_FACTORS)
+            if n_scores is not None:
+                rank = min(rank, n_scores // (SCORES_PER_FACTOR * n_skills))
+            rank = max(rank, FEWEST_FACTORS)
+        return dataclasses.replace(
+            self, covariance=covariance, tails=tails, rank=min(rank, n_skills)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD, WorkingData
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import Design
+from skillinfer_bayes.inference.priors import Priors
 
 DEFAULT_ERROR_VAR = DEFAULT_ERROR_SD**2
 
@@ -24,6 +26,7 @@ class Rows(NamedTuple):
     n_agents : (R,), agents that the row stands for
     scatter : (B, K, K), sums of squares and products about a block's mean
     scatter_row : (R,) int64, the row's block in `scatter`, or -1
+    design : (R, P), covariates and groups of the row's agent
     """
 
     values: FloatArray
@@ -32,9 +35,51 @@ class Rows(NamedTuple):
     n_agents: FloatArray
     scatter: FloatArray
     scatter_row: NDArray[np.int64]
+    design: FloatArray
 
 
-def collapse_rows(data: WorkingData, *, keep_agents: bool = False) -> Rows:
+class Cells(NamedTuple):
+    """The same scores one by one, agent by agent; C scores of R agents.
+
+    values, error_var : (C,), working scale
+    skill_of, agent_of : (C,) int64, positions
+    design : (R, P)
+    """
+
+    values: FloatArray
+    error_var: FloatArray
+    skill_of: NDArray[np.int64]
+    agent_of: NDArray[np.int64]
+    design: FloatArray
+
+
+def model_data(rows: Rows | Cells) -> dict[str, NDArray[Any]]:
+    """Give the arrays that the model holds as data: all, but a design without columns."""
+    arrays = rows._asdict()
+    if not rows.design.shape[1]:
+        del arrays["design"]
+    return arrays
+
+
+def list_cells(data: WorkingData, design: FloatArray) -> Cells:
+    """List the observed scores of a table with N rows; `design` (N, P)."""
+    observed = ~np.isnan(data.values)
+    agent, skill = np.nonzero(observed)
+    error_var = np.full(observed.shape, DEFAULT_ERROR_VAR)
+    if data.error_var is not None:
+        error_var = data.error_var
+    return Cells(
+        values=data.values[observed],
+        error_var=error_var[observed],
+        skill_of=skill.astype(np.int64),
+        agent_of=agent.astype(np.int64),
+        design=design,
+    )
+
+
+def collapse_rows(
+    data: WorkingData, *, keep_agents: bool = False, design: FloatArray | None = None
+) -> Rows:
     """Group the rows of a table by the set of skills observed.
 
     Without errors of their own, rows that share a set enter a Gaussian likelihood only through
@@ -45,11 +90,15 @@ def collapse_rows(data: WorkingData, *, keep_agents: bool = False) -> Rows:
     data : WorkingData
         Values (N, K) with NaN for missing, and error variances (N, K) or None.
     keep_agents : bool, default False
-        One row per agent even so: for means that differ between agents.
+        One row per agent even so: for densities that do not factorise into such sums.
+    design : array of shape (N, P), optional
+        Covariates and groups; with them, one row per agent.
     """
     observed = ~np.isnan(data.values)
-    if data.error_var is not None or keep_agents:
-        return _one_row_each(data, observed)
+    if design is None:
+        design = np.zeros((len(observed), 0))
+    if data.error_var is not None or keep_agents or design.shape[1]:
+        return _one_row_each(data, observed, design)
     patterns, member = np.unique(observed, axis=0, return_inverse=True)
     member = member.reshape(-1)
     n_rows, n_skills = patterns.shape
@@ -66,10 +115,18 @@ def collapse_rows(data: WorkingData, *, keep_agents: bool = False) -> Rows:
         scatter[block] = centred.T @ centred
         scatter_row[row] = block
     error_var = np.full((n_rows, n_skills), DEFAULT_ERROR_VAR)
-    return Rows(values, patterns.astype(np.int8), error_var, count, scatter, scatter_row)
+    return Rows(
+        values,
+        patterns.astype(np.int8),
+        error_var,
+        count,
+        scatter,
+        scatter_row,
+        np.zeros((n_rows, 0)),
+    )
 
 
-def _one_row_each(data: WorkingData, observed: NDArray[np.bool_]) -> Rows:
+def _one_row_each(data: WorkingData, observed: NDArray[np.bool_], design: FloatArray) -> Rows:
     """Keep every agent, those with the same skills observed next to each other."""
     n_agents, n_skills = observed.shape
     order = np.lexsort(observed.T)
@@ -83,9 +140,20 @@ def _one_row_each(data: WorkingData, observed: NDArray[np.bool_]) -> Rows:
         n_agents=np.ones(n_agents),
         scatter=np.zeros((0, n_skills, n_skills)),
         scatter_row=np.full(n_agents, -1, dtype=np.int64),
+        design=design[order],
     )
 
 
-def rows_of(history: History) -> Rows:
-    """Rows of a history's likelihood."""
-    return collapse_rows(history.working())
+def rows_of(history: History, priors: Priors) -> Rows | Cells:
+    """Arrange a history's scores as the likelihood of its structure takes them.
+
+    Parameters
+    ----------
+    history : History
+    priors : Priors
+        Resolved.
+    """
+    data, design = history.working(), Design.of(history).of_history(history)
+    if priors.tails == "cell":
+        return list_cells(data, design)
+    return collapse_rows(data, keep_agents=priors.tails == "agent", design=design)

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,15 +16,17 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from skillinfer_bayes.exceptions import MissingDependencyError, SamplingError
+from skillinfer_bayes.exceptions import ConfigError, MissingDependencyError, SamplingError
+from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.model import build_model_of_rows
-from skillinfer_bayes.inference.posterior import attach_history, tidy_posterior
+from skillinfer_bayes.inference.posterior import DIMS, attach_history, tidy_posterior
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
-from skillinfer_bayes.inference.rows import Rows, rows_of
+from skillinfer_bayes.inference.rows import Cells, Rows, collapse_rows, model_data, rows_of
 
 MAX_COMPILED = 8
-_compiled: OrderedDict[tuple[int, Priors], Any] = OrderedDict()
+_compiled: OrderedDict[tuple[object, ...], Any] = OrderedDict()
 _compiled_lock = threading.Lock()
 
 
@@ -78,13 +80,97 @@ def sample_posterior(
     MissingDependencyError
         If the chosen sampler is not installed.
     """
-    stopwatch = stopwatch or Stopwatch()
-    rows = rows_of(history)
-    run = _SAMPLERS[settings.sampler]
-    with quiet_blas_warning():
-        tree = run(rows, priors.resolve(history.n_skills), settings, progressbar, stopwatch)
-    posterior, sample_stats = tidy_posterior(tree, history.skills)
+    priors = priors.resolve(history.n_skills, int(history.observed.sum()))
+    posterior, sample_stats = sample_rows(
+        rows_of(history, priors),
+        history.skills,
+        priors,
+        settings,
+        design=Design.of(history),
+        progressbar=progressbar,
+        stopwatch=stopwatch,
+    )
     return attach_history(posterior, sample_stats, history)
+
+
+def sample_rows(
+    rows: Rows | Cells,
+    skills: Sequence[str],
+    priors: Priors,
+    settings: SamplerSettings,
+    *,
+    design: Design | None = None,
+    progressbar: bool = True,
+    stopwatch: Stopwatch | None = None,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Fit the model to scores that are on the working scale already.
+
+    Parameters
+    ----------
+    rows : Rows or Cells
+        As `rows_of` gives them for these priors.
+    skills : sequence of K str
+    priors : Priors
+        Resolved.
+    settings : SamplerSettings
+    design : Design, optional
+        What the columns of `rows.design` are. Default: there are none.
+    progressbar, stopwatch
+        As `sample_posterior`.
+
+    Returns
+    -------
+    posterior, sample_stats : Dataset with dims (chain, draw, ...)
+
+    Raises
+    ------
+    SamplingError, MissingDependencyError
+        As `sample_posterior`.
+    """
+    design = design or Design.without_columns()
+    job = _Job(rows, len(skills), len(design.covariates), priors, settings)
+    with quiet_blas_warning():
+        tree = _SAMPLERS[settings.sampler](job, progressbar, stopwatch or Stopwatch())
+    return tidy_posterior(tree, skills, design)
+
+
+def draw_prior(
+    skills: Sequence[str], priors: Priors, *, draws: int, random_seed: int
+) -> xr.Dataset:
+    """Draw populations from the prior.
+
+    Parameters
+    ----------
+    skills : sequence of K str
+    priors : Priors
+        Resolved; tails "normal" or "agent", no groups and no covariates.
+    draws : int
+    random_seed : int
+
+    Returns
+    -------
+    Dataset with dims (chain, draw, ...)
+        Independent draws in one chain, laid out as a posterior.
+
+    Raises
+    ------
+    ConfigError
+        If the tails are "cell", where a covariance does not say everything.
+    """
+    if priors.tails == "cell":
+        raise ConfigError("`priors` must have tails 'normal' or 'agent', got 'cell'")
+    no_scores = WorkingData(np.full((1, len(skills)), np.nan), None)
+    model = build_model_of_rows(collapse_rows(no_scores, keep_agents=True), skills, priors)
+    names = [name for name in ("mu", "covariance", "nu") if name in model.named_vars]
+    with quiet_blas_warning():
+        values = pm.draw([model[name] for name in names], draws=draws, random_seed=random_seed)
+    dims = {name: ("chain", "draw", *DIMS[name]) for name in names}
+    coords = {"chain": [0], "draw": np.arange(draws)}
+    coords |= {"skill": list(skills), "skill_bis": list(skills)}
+    return xr.Dataset(
+        {name: (dims[name], value[None]) for name, value in zip(names, values, strict=True)},
+        coords=coords,
+    )
 
 
 @contextmanager
@@ -110,36 +196,51 @@ def _guarded(call: Callable[[], xr.DataTree]) -> xr.DataTree:
         ) from error
 
 
-def _compiled_for(rows: Rows, priors: Priors, stopwatch: Stopwatch) -> Any:
+@dataclass(frozen=True)
+class _Job:
+    """What is sampled and how."""
+
+    rows: Rows | Cells
+    n_skills: int
+    n_covariates: int
+    priors: Priors
+    settings: SamplerSettings
+
+    def build(self) -> pm.Model:
+        names = [str(position) for position in range(self.n_skills)]
+        return build_model_of_rows(self.rows, names, self.priors, self.n_covariates)
+
+    @property
+    def structure(self) -> tuple[object, ...]:
+        """What the shapes of the parameters depend on; equal ones share a compiled model."""
+        sizes: tuple[int, ...] = (self.n_skills, self.n_covariates, self.rows.design.shape[1])
+        if isinstance(self.rows, Cells):
+            sizes += (len(self.rows.design),)
+        return (self.priors, *sizes)
+
+
+def _compiled_for(job: _Job, stopwatch: Stopwatch) -> Any:
     """Compile for this structure and width, or reuse what was compiled before."""
     import nutpie
 
-    n_skills = rows.values.shape[1]
-    key = (n_skills, priors)
+    key = job.structure
     with _compiled_lock:
         if key not in _compiled:
-            names = [str(position) for position in range(n_skills)]
             with stopwatch.step("graph"):
-                model = build_model_of_rows(rows, names, priors)
+                model = job.build()
             with stopwatch.step("compile"):
                 _compiled[key] = nutpie.compile_pymc_model(model)
             if len(_compiled) > MAX_COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)
-        return _compiled[key].with_data(**rows._asdict())
+        return _compiled[key].with_data(**model_data(job.rows))
 
 
-def _run_nutpie(
-    rows: Rows,
-    priors: Priors,
-    settings: SamplerSettings,
-    progressbar: bool,
-    stopwatch: Stopwatch,
-) -> xr.DataTree:
+def _run_nutpie(job: _Job, progressbar: bool, stopwatch: Stopwatch) -> xr.DataTree:
     with stopwatch.step("import"):
         import nutpie
 
-    model = _compiled_for(rows, priors, stopwatch)
+    model, settings = _compiled_for(job, stopwatch), job.settings
     with stopwatch.step("sample"):
         return _guarded(
             lambda: nutpie.sample(
@@ -156,16 +257,10 @@ def _run_nutpie(
         )
 
 
-def _run_pymc(
-    rows: Rows,
-    priors: Priors,
-    settings: SamplerSettings,
-    progressbar: bool,
-    stopwatch: Stopwatch,
-) -> xr.DataTree:
-    names = [str(position) for position in range(rows.values.shape[1])]
+def _run_pymc(job: _Job, progressbar: bool, stopwatch: Stopwatch) -> xr.DataTree:
+    settings = job.settings
     with stopwatch.step("graph"):
-        model = build_model_of_rows(rows, names, priors)
+        model = job.build()
     if settings.sampler == "numpyro":
         _prepare_numpyro()
     with stopwatch.step("sample"):

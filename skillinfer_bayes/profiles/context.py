@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import TaskError, ThresholdError, UnknownSkillError
 from skillinfer_bayes.history.scales import Scales
+from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.profiles.engine import Engine
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
@@ -30,6 +31,8 @@ class Context:
     scales : Scales
     score_items : array of shape (K,)
         Items behind a score that would be measured; NaN where not known.
+    design : Design
+        How groups and covariates of agents are read.
     normalize : bool
         Whether match scores min-max scale each skill by the history.
     descriptions : mapping from skill to str
@@ -39,6 +42,7 @@ class Context:
     posterior: Posterior
     scales: Scales
     score_items: FloatArray
+    design: Design
     normalize: bool = False
     descriptions: Mapping[str, str] = field(default_factory=dict)
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD, ITEM_VARIANCE_SHARE
 from skillinfer_bayes.history.scales import Scales
 from skillinfer_bayes.inference.posterior import Posterior
-from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
-from skillinfer_bayes.profiles.conditioning import (
-    Conditional,
-    condition,
-    conditional_means,
-    matheron_draws,
-)
-from skillinfer_bayes.profiles.evidence import Evidence, Group
+from skillinfer_bayes.profiles.cells import CellConditioner
+from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.mixture import (
     gauss_hermite,
     mixture_moments,
@@ -33,6 +28,8 @@ from skillinfer_bayes.profiles.moments import (
     cornish_fisher_quantile,
     mixture_cumulants,
 )
+from skillinfer_bayes.profiles.reweighting import Resampled, resample
+from skillinfer_bayes.profiles.rows import CHUNK_CELLS, RowConditioner
 
 type FloatArray = NDArray[np.float64]
 type Kind = Literal["skill", "score"]
@@ -40,7 +37,6 @@ type Method = Literal["auto", "exact", "fast"]
 
 FAST_FROM = 50
 FAST_NODES = 9
-CHUNK_CELLS = 2_000_000
 
 
 class Summary(NamedTuple):
@@ -60,30 +56,52 @@ class Engine:
     scales: Scales
     score_items: FloatArray
     """Items behind a score that would be measured, (K,); NaN where not known."""
+    _last_resampled: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def _conditionals(self, evidence: Evidence) -> Iterator[tuple[Group, Conditional]]:
-        for group in evidence.groups():
-            yield group, condition(self.posterior.covariance, group.observed, group.error_var)
+    @cached_property
+    def conditioner(self) -> RowConditioner | CellConditioner:
+        """What turns evidence into Gaussians, one per posterior draw."""
+        if self.posterior.by_cell:
+            return CellConditioner(self.posterior)
+        return RowConditioner(self.posterior)
 
     def _components(
-        self, evidence: Evidence, kind: Kind
+        self, evidence: Evidence, extra: FloatArray
     ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
-        """Agents, means (S, a, K) and sds (S, 1, K) of the mixture, in chunks."""
-        n_draws, n_skills = self.posterior.mean.shape
-        size = max(1, CHUNK_CELLS // (n_draws * n_skills))
-        extra = self._extra_var(kind)
-        for group, given in self._conditionals(evidence):
-            sd = np.sqrt(given.variance + extra)[:, None, :]
-            for start in range(0, len(group.agents), size):
-                rows = slice(start, start + size)
-                means = conditional_means(self.posterior.mean, given, group.values[rows])
-                yield group.agents[rows], means, sd
+        """Agents, means (S, a, K) and sds (S, a or 1, K) of the mixture."""
+        for agents, mean, sd in self.conditioner.components(evidence, extra):
+            if not evidence.reweight:
+                yield agents, mean, sd
+                continue
+            index = self._resampled(evidence).draws[:, agents, None]
+            wide = np.broadcast_to(sd, mean.shape)
+            yield (
+                agents,
+                np.take_along_axis(mean, index, axis=0),
+                np.take_along_axis(wide, index, axis=0),
+            )
+
+    def _resampled(self, evidence: Evidence) -> Resampled:
+        """Draws that the agents' own scores favour."""
+        if not isinstance(self.conditioner, RowConditioner):
+            raise ConfigError(
+                "`reweight` must be False for tails 'cell', whose density has no closed form"
+            )
+        if self._last_resampled.get("key") is not evidence:
+            self._last_resampled["key"] = evidence
+            self._last_resampled["value"] = resample(self.conditioner.log_density(evidence))
+        found: Resampled = self._last_resampled["value"]
+        return found
+
+    def khat(self, evidence: Evidence) -> FloatArray:
+        """Tail shape of the agents' importance weights, (A,)."""
+        return self._resampled(evidence).khat
 
     def _extra_var(self, kind: Kind) -> FloatArray:
         """Variance that a new measurement adds to the latent skill, (K,)."""
         if kind not in ("skill", "score"):
             raise ConfigError(f"`kind` must be 'skill' or 'score', got {kind!r}")
-        extra = np.full(len(self.scales), DEFAULT_ERROR_VAR if kind == "score" else 0.0)
+        extra = np.full(len(self.scales), DEFAULT_ERROR_SD**2 if kind == "score" else 0.0)
         return np.where(self._counted, 0.0, extra)
 
     @cached_property
@@ -110,8 +128,11 @@ class Engine:
             raise ConfigError(f"`method` must be 'auto', 'exact' or 'fast', got {method!r}")
         tails = (0.5 - 0.5 * ci_prob, 0.5 + 0.5 * ci_prob)
         result = Summary(*(np.empty(evidence.values.shape) for _ in range(4)))
-        if method == "fast" or (method == "auto" and len(evidence.agents) > FAST_FROM):
-            self._fill_fast(result, evidence, tails, kind)
+        rows = self.conditioner
+        many = method == "fast" or (method == "auto" and len(evidence.agents) > FAST_FROM)
+        plain = not evidence.design.shape[1] and not evidence.reweight
+        if many and plain and isinstance(rows, RowConditioner):
+            self._fill_fast(rows, result, evidence, tails, kind)
         else:
             self._fill_exact(result, evidence, tails, kind)
         if kind == "score" and self._counted.any():
@@ -127,10 +148,13 @@ class Engine:
         from draws, since a proportion of few items is no continuous quantity.
         """
         counted = self._counted
-        base, width = self.scales.links.base[counted], self.scales.links.width[counted]
+        base, width = self.scales.links.floor[counted], self.scales.links.span[counted]
         rate = (result.mean[:, counted] - base) / width
         variance = (result.std[:, counted] / width) ** 2
-        within = np.maximum(rate * (1.0 - rate) - variance, 0.0) / self.score_items[counted]
+        within = np.maximum(rate * (1.0 - rate) - variance, 0.0)
+        within *= ITEM_VARIANCE_SHARE / self.score_items[counted]
+        # half of the doubled counts are odd, and half an item is rounded away
+        within += 0.5 * (0.5 / self.score_items[counted]) ** 2
         result.std[:, counted] = width * np.sqrt(variance + within)
         size = max(1, CHUNK_CELLS // self.posterior.mean.size)
         for start in range(0, len(evidence.agents), size):
@@ -142,7 +166,8 @@ class Engine:
     def _fill_exact(
         self, result: Summary, evidence: Evidence, tails: tuple[float, float], kind: Kind
     ) -> None:
-        for agents, mean, sd in self._components(evidence, kind):
+        extra = self._extra_var(kind)
+        for agents, mean, sd in self._components(evidence, extra):
             result.mean[agents], result.std[agents] = mixture_moments(
                 mean, sd, self.scales.from_working
             )
@@ -150,14 +175,20 @@ class Engine:
                 end[agents] = self.scales.from_working(mixture_quantile(tail, mean, sd))
 
     def _fill_fast(
-        self, result: Summary, evidence: Evidence, tails: tuple[float, float], kind: Kind
+        self,
+        conditioner: RowConditioner,
+        result: Summary,
+        evidence: Evidence,
+        tails: tuple[float, float],
+        kind: Kind,
     ) -> None:
         nodes, weights = gauss_hermite(FAST_NODES)
         backward = self.scales.from_working
-        for group, given in self._conditionals(evidence):
+        for group, given in conditioner.groups(evidence):
             rows = group.agents
+            widening = conditioner.widening(group, given) if conditioner.heavy else None
             shape = mixture_cumulants(
-                self.posterior.mean, given, group.values, self._extra_var(kind)
+                self.posterior.mean, given, group.values, self._extra_var(kind), widening
             )
             at_nodes = np.stack([backward(cornish_fisher(z, shape)) for z in nodes])
             mean = np.einsum("n,nak->ak", weights, at_nodes)
@@ -170,24 +201,26 @@ class Engine:
         """Probability that each skill lies above its threshold (K,) in score units: (A, K)."""
         at = self.scales.to_working(thresholds)
         result = np.empty(evidence.values.shape)
-        for agents, mean, sd in self._components(evidence, kind):
+        for agents, mean, sd in self._components(evidence, self._extra_var(kind)):
             with np.errstate(divide="ignore", invalid="ignore"):
                 result[agents] = ndtr((mean - at) / sd).mean(axis=0)
         if kind == "score" and self._counted.any():
             above = (self.draws(evidence, kind="score") > thresholds).mean(axis=0)
             result = np.where(self._counted, above, result)
+        links = self.scales.links
+        if kind == "skill":  # no skill lies below what guessing scores
+            result = np.where(links.bounded & (thresholds < links.base), 1.0, result)
         return np.where(thresholds >= self.scales.upper, 0.0, result)
 
     def draws(self, evidence: Evidence, *, kind: Kind = "skill") -> FloatArray:
         """Joint posterior predictive draws in score units, (S, A, K)."""
         n_draws, n_skills = self.posterior.mean.shape
         result = np.empty((n_draws, len(evidence.agents), n_skills))
-        sd = np.sqrt(self._extra_var(kind))
-        for group, given in self._conditionals(evidence):
-            theta, error, fresh = self._common_numbers
-            noise = error[:, group.observed] * np.sqrt(group.error_var)
-            working = matheron_draws(theta, noise, given, group.values)
-            result[:, group.agents] = self.scales.from_working(working + (sd * fresh)[:, None, :])
+        for agents, working in self.conditioner.draws(evidence, self._extra_var(kind)):
+            if evidence.reweight:
+                index = self._resampled(evidence).draws[:, agents, None]
+                working = np.take_along_axis(working, index, axis=0)
+            result[:, agents] = self.scales.from_working(working)
         if kind == "score" and self._counted.any():
             for position in range(len(evidence.agents)):
                 result[:, position] = self._counted_scores(result[:, position], evidence, position)
@@ -201,28 +234,15 @@ class Engine:
         """
         links, counted = self.scales.links, self._counted
         seed = hashlib.sha256(evidence.values[position].tobytes()).digest()[:8]
-        rng = np.random.default_rng([self._seed, int.from_bytes(seed)])
-        items = np.rint(self.score_items[counted]).astype(np.int64)
-        hits = rng.binomial(items, links.proportion(scores)[:, counted])
+        rng = np.random.default_rng([self.posterior.seed, int.from_bytes(seed)])
+        items = np.rint(self.score_items[counted])
+        # a binomial of more items has the smaller variance; rounding gives possible counts back
+        more = np.rint(items / ITEM_VARIANCE_SHARE).astype(np.int64)
+        share = rng.binomial(more, links.share_of_items(scores)[:, counted]) / more
+        hits = np.rint(share * items)
         measured = scores.copy()
-        measured[:, counted] = links.base[counted] + links.width[counted] * hits / items
+        measured[:, counted] = links.floor[counted] + links.span[counted] * hits / items
         return measured
-
-    @property
-    def _seed(self) -> int:
-        return int(self.posterior.draws_hash[:16], 16)
-
-    @cached_property
-    def _common_numbers(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """A draw of the population per posterior draw, and standard normal errors, each (S, K).
-
-        Seeded by the draws themselves, so that a population always gives the same numbers.
-        """
-        rng = np.random.default_rng(self._seed)
-        shape = self.posterior.mean.shape
-        chol = np.linalg.cholesky(self.posterior.covariance)
-        theta = self.posterior.mean + np.einsum("skj,sj->sk", chol, rng.standard_normal(shape))
-        return theta, rng.standard_normal(shape), rng.standard_normal(shape)
 
 
 def check_ci_prob(ci_prob: float) -> None:

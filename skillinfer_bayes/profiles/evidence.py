@@ -20,6 +20,7 @@ from skillinfer_bayes.history.measurement import (
 )
 from skillinfer_bayes.history.scales import Scales, check_score, check_scores
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import AgentDesign, Design
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
 from skillinfer_bayes.profiles.task import Skill
 
@@ -84,6 +85,9 @@ class Evidence:
     error_var : (A, K), variances of the measurement errors, anything where not observed
     scores : (A, K), the same in the user's units (the mean where measured repeatedly)
     n_items, stderr : (A, K) or None, as given, NaN where not
+    design : (A, P), covariates and groups; P = 0 where the population has neither
+    unknown_group : (A,), agents of a group that the population does not know
+    reweight : whether the scores weigh the posterior draws
     """
 
     agents: tuple[str, ...]
@@ -92,22 +96,33 @@ class Evidence:
     scores: FloatArray
     n_items: FloatArray | None = None
     stderr: FloatArray | None = None
+    design: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    unknown_group: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    reweight: bool = False
     observed: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
+        count = len(self.agents)
+        if len(self.design) != count:
+            object.__setattr__(self, "design", np.zeros((count, 0)))
+        if len(self.unknown_group) != count:
+            object.__setattr__(self, "unknown_group", np.zeros(count, dtype=bool))
         object.__setattr__(self, "observed", ~np.isnan(self.values))
 
     def groups(self) -> Iterator[Group]:
-        """Agents that share a set of observed skills and its measurement errors."""
+        """Agents that share observed skills, measurement errors and knowing their group."""
         if not self.agents:
             return
         errors = np.where(self.observed, self.error_var, -1.0)
+        errors = np.column_stack([errors, np.where(self.unknown_group, 1.0, -1.0)])
         keys, member = np.unique(errors, axis=0, return_inverse=True)
         order = np.argsort(member.reshape(-1), kind="stable")
         counts = np.bincount(member.reshape(-1), minlength=len(keys))
         for key, agents in zip(keys, np.split(order, np.cumsum(counts)[:-1]), strict=True):
-            index = np.flatnonzero(key >= 0.0)
-            yield Group(agents, index, key[index], self.values[np.ix_(agents, index)])
+            index = np.flatnonzero(key[:-1] >= 0.0)
+            values = self.values[np.ix_(agents, index)]
+            design = self.design[agents]
+            yield Group(agents, index, key[index], values, design, bool(key[-1] > 0.0))
 
     def take(self, rows: slice) -> Evidence:
         """Evidence of some agents."""
@@ -118,6 +133,9 @@ class Evidence:
             self.scores[rows],
             None if self.n_items is None else self.n_items[rows],
             None if self.stderr is None else self.stderr[rows],
+            self.design[rows],
+            self.unknown_group[rows],
+            self.reweight,
         )
 
     def observations_of(
@@ -142,16 +160,27 @@ def _given(table: FloatArray | None, row: int, column: int) -> float | None:
 
 
 class Group(NamedTuple):
-    """Agents (rows), observed skills (m,), their error variances (m,), measurements (rows, m)."""
+    """Agents that share a gain.
+
+    agents : (a,), positions; observed : (m,), skills; error_var : (m,); values : (a, m)
+    design : (a, P); unknown_group : whether their group is not among the population's
+    """
 
     agents: IntArray
     observed: IntArray
     error_var: FloatArray
     values: FloatArray
+    design: FloatArray
+    unknown_group: bool
 
 
 def evidence_of_one(
-    agent: str, observations: Mapping[str, Sequence[Observation]], scales: Scales
+    agent: str,
+    observations: Mapping[str, Sequence[Observation]],
+    scales: Scales,
+    design: AgentDesign,
+    *,
+    reweight: bool = False,
 ) -> Evidence:
     """Evidence of one agent; repeated measurements of a skill are pooled.
 
@@ -166,7 +195,7 @@ def evidence_of_one(
         value, variance = _pooled(measured, column, scales)
         values[0, column], error_var[0, column] = value, variance
         scores[0, column] = float(np.mean([one.score for one in measured]))
-    return Evidence((agent,), values, error_var, scores)
+    return Evidence((agent,), values, error_var, scores, None, None, *design, reweight)
 
 
 def _pooled(measured: Sequence[Observation], column: int, scales: Scales) -> tuple[float, float]:
@@ -194,9 +223,13 @@ def _working(one: Observation, column: int, scales: Scales) -> tuple[float, floa
 def evidence_of_table(
     table: pd.DataFrame,
     scales: Scales,
+    design: Design,
     *,
     n_items: Any = None,
     stderr: Any = None,
+    groups: Any = None,
+    covariates: Any = None,
+    reweight: bool = False,
 ) -> Evidence:
     """Evidence of many agents from a table of scores, columns matched by name.
 
@@ -206,6 +239,8 @@ def evidence_of_table(
         If a column is not a skill of the population.
     ScoreError
         If a cell cannot be used, or an agent or a skill appears twice.
+    InputError
+        If groups or covariates cannot be used.
     """
     if not isinstance(table, pd.DataFrame):
         kind = type(table).__name__
@@ -230,7 +265,8 @@ def evidence_of_table(
     wide = np.full(shape, np.nan)
     wide[:, positions] = scores
     counts, errors = (_widened(side, positions, shape) for side in sides)
-    return Evidence(agents, values, error_var, wide, counts, errors)
+    known = design.read(agents, groups, covariates)
+    return Evidence(agents, values, error_var, wide, counts, errors, *known, reweight)
 
 
 def evidence_of_history(history: History) -> Evidence:
@@ -240,7 +276,13 @@ def evidence_of_history(history: History) -> Evidence:
     if data.error_var is not None:
         errors = np.where(np.isnan(data.values), DEFAULT_ERROR_VAR, data.error_var)
     return Evidence(
-        history.agents, data.values, errors, history.values, history.n_items, history.stderr
+        history.agents,
+        data.values,
+        errors,
+        history.values,
+        history.n_items,
+        history.stderr,
+        Design.of(history).of_history(history),
     )
 
 

@@ -3,8 +3,9 @@
 For one set of observed skills the conditional mean of skill k in draw s is linear in the
 measurements, m_s = b_s . x with x = (1, y). The mixture's first four moments are therefore
 polynomials in y whose coefficients are averages over draws: computed once per set, they serve
-every agent that shares it, and no array of (draws x agents) is made. Quantiles follow from the
-cumulants by the expansion of Cornish and Fisher (1938), doi:10.2307/1400905.
+every agent that shares it, and no array of (draws x agents) is made. Under Student-t rows the
+variance of a component is a quadratic in y too. Quantiles follow from the cumulants by the
+expansion of Cornish and Fisher (1938), doi:10.2307/1400905.
 """
 
 from __future__ import annotations
@@ -33,8 +34,24 @@ class Cumulants(NamedTuple):
     excess_kurtosis: FloatArray
 
 
+class Widening(NamedTuple):
+    """Student-t rows: component s has its variance times (nu_s + q_s(y)) / chi2_s.
+
+    nu, chi2 : (S,)
+    precision : (S, m, m), of the measurements; q_s(y) is the squared distance under it
+    """
+
+    nu: FloatArray
+    chi2: FloatArray
+    precision: FloatArray
+
+
 def mixture_cumulants(
-    mean: FloatArray, given: Conditional, values: FloatArray, extra_var: FloatArray
+    mean: FloatArray,
+    given: Conditional,
+    values: FloatArray,
+    extra_var: FloatArray,
+    widening: Widening | None = None,
 ) -> Cumulants:
     """Cumulants of the mixture for A agents that share a set of observed skills.
 
@@ -45,7 +62,9 @@ def mixture_cumulants(
     given : Conditional
     values : array of shape (A, m)
     extra_var : array of shape (K,)
-        Added to every component's variance.
+        Added to every component's variance, before widening.
+    widening : Widening, optional
+        Default: Gaussian rows.
 
     Returns
     -------
@@ -53,39 +72,59 @@ def mixture_cumulants(
     """
     centre = values.mean(axis=0) if len(values) else np.zeros(len(given.observed))
     n_draws, n_skills = mean.shape
-    start = mean + np.einsum("sm,smk->sk", centre - mean[:, given.observed], given.gain)
+    away = centre - mean[:, given.observed]
+    start = mean + np.einsum("sm,smk->sk", away, given.gain)
     offset = start.mean(axis=0)
     linear = np.concatenate([(start - offset)[:, None, :], given.gain], axis=1)
     first, second = np.triu_indices(linear.shape[1])
     pairs = linear[:, first] * linear[:, second]
     variance = (given.variance + extra_var)[:, None, :]
+    if widening is not None:
+        factor = _distance_polynomial(away, widening)[:, first, second]
+        variance = variance * (factor / widening.chi2[:, None])[:, :, None]
     ones = np.ones((n_draws, 1, n_skills))
     features = np.ascontiguousarray(
         np.concatenate([ones, linear, variance, pairs], axis=1).transpose(2, 1, 0)
     )
     averages = features @ features.transpose(0, 2, 1) / n_draws
-    return _evaluate(averages, offset, values - centre, linear.shape[1], (first, second))
+    sizes = (linear.shape[1], variance.shape[1])
+    return _evaluate(averages, offset, values - centre, sizes, (first, second))
+
+
+def _distance_polynomial(away: FloatArray, widening: Widening) -> FloatArray:
+    """Symmetric coefficients (S, m + 1, m + 1) of nu + q in x = (1, y - centre)."""
+    n_draws, m = away.shape
+    pulled = np.einsum("smn,sn->sm", widening.precision, away)
+    coefficients = np.empty((n_draws, m + 1, m + 1))
+    coefficients[:, 0, 0] = widening.nu + np.einsum("sm,sm->s", away, pulled)
+    coefficients[:, 0, 1:] = coefficients[:, 1:, 0] = pulled
+    coefficients[:, 1:, 1:] = widening.precision
+    return coefficients
 
 
 def _evaluate(
     averages: FloatArray,
     offset: FloatArray,
     values: FloatArray,
-    n_linear: int,
+    sizes: tuple[int, int],
     pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
 ) -> Cumulants:
     """Polynomials of the mixture's moments at each agent's measurements."""
     first, second = pairs
+    n_linear, n_var = sizes
     x = np.concatenate([np.ones((len(values), 1)), values], axis=1)
     double = x[:, first] * x[:, second] * np.where(first == second, 1.0, 2.0)
     at_one, at_linear = 0, slice(1, 1 + n_linear)
-    at_var, at_pairs = 1 + n_linear, slice(2 + n_linear, None)
+    at_var = slice(1 + n_linear, 1 + n_linear + n_var)
+    at_pairs = slice(1 + n_linear + n_var, None)
+    # a variance without slopes has the constant as its only term, which is the first pair
+    terms = double[:, :n_var]
     m1 = x @ averages[:, at_linear, at_one].T
-    var = averages[:, at_var, at_one]
+    var = terms @ averages[:, at_var, at_one].T
     m2 = double @ averages[:, at_pairs, at_one].T
-    m1v = x @ averages[:, at_linear, at_var].T
-    m2v = double @ averages[:, at_pairs, at_var].T
-    v2 = averages[:, at_var, at_var]
+    m1v = np.einsum("kap,ap->ak", x @ averages[:, at_linear, at_var], terms)
+    m2v = np.einsum("kap,ap->ak", double @ averages[:, at_pairs, at_var], terms)
+    v2 = np.einsum("kap,ap->ak", terms @ averages[:, at_var, at_var], terms)
     m3 = np.einsum("kap,ap->ak", x @ averages[:, at_linear, at_pairs], double)
     m4 = np.einsum("kap,ap->ak", double @ averages[:, at_pairs, at_pairs], double)
     raw2, raw3 = m2 + var, m3 + 3.0 * m1v

@@ -13,6 +13,7 @@ import xarray as xr
 
 from skillinfer_bayes.exceptions import InputError, ScoreError
 from skillinfer_bayes.files import write_text
+from skillinfer_bayes.inference.design import plain_facts
 from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.context import Context, check_threshold
 from skillinfer_bayes.profiles.engine import Kind
@@ -34,6 +35,12 @@ class Profile:
         The population's draws and scales.
     agent : str, default "agent"
         A name for tables and plots.
+    group : str, optional
+        The agent's family or provider, where the history has groups.
+    covariates : mapping of str to float, optional
+        The agent's covariates, where the history has some.
+    reweight : bool, default False
+        Let the agent's own scores weigh the posterior draws.
     """
 
     def __init__(
@@ -41,10 +48,16 @@ class Profile:
         context: Context,
         agent: str = "agent",
         *,
+        group: str | None = None,
+        covariates: Mapping[str, float] | None = None,
+        reweight: bool = False,
         observations: Mapping[str, Sequence[Observation]] | None = None,
     ) -> None:
         self._context = context
         self._agent = agent
+        self._group, self._covariates = plain_facts(group, covariates)
+        self._reweight = bool(reweight)
+        self._design = context.design.read((agent,), self._group, self._covariates)
         given = observations or {}
         self._observations = {skill: tuple(measured) for skill, measured in given.items()}
         self._evidence_cache: Evidence | None = None
@@ -95,6 +108,13 @@ class Profile:
         scales = self._context.scales
         ends = zip(scales.lower.tolist(), scales.upper.tolist(), strict=True)
         return dict(zip(self.skills, ends, strict=True))
+
+    @property
+    def khat(self) -> float:
+        """Tail shape of the importance weights; 0 without `reweight`, above 0.7 unreliable."""
+        if not self._reweight:
+            return 0.0
+        return float(self._context.engine.khat(self._evidence)[0])
 
     def observe(
         self,
@@ -188,7 +208,13 @@ class Profile:
     def _evidence(self) -> Evidence:
         if self._evidence_cache is None:
             scales = self._context.scales
-            self._evidence_cache = evidence_of_one(self._agent, self._observations, scales)
+            self._evidence_cache = evidence_of_one(
+                self._agent,
+                self._observations,
+                scales,
+                self._design,
+                reweight=self._reweight,
+            )
         return self._evidence_cache
 
     def _table(self, ci_prob: float, kind: Kind) -> pd.DataFrame:
@@ -319,7 +345,14 @@ class Profile:
 
     def copy(self) -> Profile:
         """Give an independent profile with the same observations."""
-        return Profile(self._context, self._agent, observations=self._observations)
+        return Profile(
+            self._context,
+            self._agent,
+            group=self._group,
+            covariates=self._covariates,
+            reweight=self._reweight,
+            observations=self._observations,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give observations and predictions as plain data that JSON can hold."""
@@ -328,7 +361,9 @@ class Profile:
         measured = {
             skill: self._observations[skill] for skill in self.skills if skill in self._observations
         }
-        return stored.profile_to_dict(self.population_id, self._agent, measured, rows)
+        known: dict[str, Any] = {"group": self._group, "covariates": self._covariates}
+        known["reweight"] = self._reweight or None
+        return stored.profile_to_dict(self.population_id, self._agent, measured, rows, known)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Give the profile as JSON text, and write it to a file if a path is given."""
@@ -355,7 +390,8 @@ class Profile:
         InputError
             If the mapping is no profile.
         """
-        profile: Profile = population.profile(agent=stored.agent_of(given))
+        agent = stored.agent_of(given)
+        profile: Profile = population.profile(agent=agent, **stored.known_of(given))
         for skill, measurements in stored.measurements_of(given, profile.population_id).items():
             for one in measurements:
                 profile.observe(skill, **one)

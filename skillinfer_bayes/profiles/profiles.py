@@ -65,7 +65,18 @@ class Profiles(Mapping[str, Profile]):
             hint = closest_match_hint(agent, self.agents)
             raise UnknownAgentError(f"unknown agent {agent!r}; {hint}") from None
         observations = self._evidence.observations_of(position, self.skills)
-        return Profile(self._context, agent, observations=observations)
+        evidence = self._evidence
+        group, covariates = self._context.design.describe(
+            evidence.design[position], bool(evidence.unknown_group[position])
+        )
+        return Profile(
+            self._context,
+            agent,
+            group=group,
+            covariates=covariates,
+            reweight=evidence.reweight,
+            observations=observations,
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.agents)

@@ -19,6 +19,7 @@ def profile_to_dict(
     agent: str,
     observations: Mapping[str, Sequence[Observation]],
     predictions: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Put a profile into plain data that JSON can hold."""
     return {
@@ -26,6 +27,7 @@ def profile_to_dict(
         "format_version": FORMAT_VERSION,
         "population_id": population_id,
         "agent": agent,
+        **{name: value for name, value in known.items() if value is not None},
         "observations": {
             skill: [one.to_dict() for one in measured] for skill, measured in observations.items()
         },
@@ -44,6 +46,21 @@ def agent_of(given: Mapping[str, Any]) -> str:
             f"reads {FORMAT_VERSION}; make it again or update the package"
         )
     return str(given.get("agent", "agent"))
+
+
+def known_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Group and covariates of a stored profile; InputError if they are not what they should be."""
+    group, covariates = given.get("group"), given.get("covariates")
+    if group is not None and not isinstance(group, str):
+        raise InputError(f"the profile's 'group' must be text, got {group!r}")
+    if covariates is not None and not isinstance(covariates, Mapping):
+        raise InputError(
+            f"the profile's 'covariates' must map names to numbers, got {covariates!r}"
+        )
+    reweight = given.get("reweight", False)
+    if not isinstance(reweight, bool):
+        raise InputError(f"the profile's 'reweight' must be true or false, got {reweight!r}")
+    return {"group": group, "covariates": covariates, "reweight": reweight}
 
 
 def measurements_of(

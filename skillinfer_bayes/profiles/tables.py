@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,9 @@ CHUNK_AGENTS = 256
 def summary_dataset(context: Context, evidence: Evidence, summary: Summary) -> xr.Dataset:
     """`mean`, `std`, `lower`, `upper` and `observed`, dims (agent, skill)."""
     dims = ("agent", "skill")
-    variables = {name: (dims, values) for name, values in summary._asdict().items()}
+    variables: dict[str, Any] = {name: (dims, values) for name, values in summary._asdict().items()}
+    if evidence.reweight:
+        variables["khat"] = ("agent", context.engine.khat(evidence))
     return xr.Dataset(
         {**variables, "observed": (dims, evidence.observed)},
         coords={"agent": list(evidence.agents), "skill": list(context.skills)},

@@ -46,6 +46,11 @@ def fractions():
     )
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(8)
+
+
 def changed(table, agent, skill, value):
     table = table.astype(object)
     table.loc[agent, skill] = value
@@ -95,19 +100,49 @@ def test_a_low_column_among_percentages_is_read_as_percentages():
     assert given.scales["hard"] == Scale.unit()
 
 
+def shrunk(spread, count):
+    """Sds of bounded skills as if the median one had been seen in five more scores."""
+    prior = 5 * np.median(spread) ** 2
+    return np.sqrt((prior + (count - 1) * spread**2) / (5 + count - 1))
+
+
 def test_working_values_are_centred_and_scaled(scores):
     values, error_var = History.from_dataframe(scores).working()
     assert error_var is None
     np.testing.assert_allclose(np.nanmean(values, axis=0), 0.0, atol=1e-12)
-    np.testing.assert_allclose(np.nanstd(values, axis=0, ddof=1), 1.0)
+    linked = Scale.unit().forward(scores[["code", "math"]].to_numpy() / [1.0, 100.0])
+    raw = np.nanstd(linked, axis=0, ddof=1)
+    expected = raw / shrunk(raw, np.array([4, 3]))
+    np.testing.assert_allclose(np.nanstd(values[:, :2], axis=0, ddof=1), expected)
+    # Elo points and logits have nothing to lend each other
+    assert np.nanstd(values[:, 2], ddof=1) == pytest.approx(1.0)
     np.testing.assert_array_equal(np.isnan(values), scores.isna())
 
 
 def test_working_values_are_centred_with_item_counts_too(fractions):
     values, error_var = History.from_dataframe(fractions, n_items=4).working()
     np.testing.assert_allclose(np.nanmean(values, axis=0), 0.0, atol=1e-12)
-    np.testing.assert_allclose(np.nanstd(values, axis=0, ddof=1), 1.0)
+    raw = np.nanstd(Scale.unit().forward(fractions), axis=0, ddof=1)
+    expected = raw / shrunk(raw, np.array([4, 3]))
+    np.testing.assert_allclose(np.nanstd(values, axis=0, ddof=1), expected)
     assert np.isfinite(error_var).all()
+
+
+def test_spreads_of_few_scores_are_pulled_towards_the_median_skills(rng):
+    table = pd.DataFrame(rng.uniform(0.05, 0.95, (400, 5)), columns=list("abcde"))
+    table.loc[2:, "b"] = np.nan
+    table.loc[[0, 1], "b"] = [0.50, 0.51]
+    scales = History.from_dataframe(table).scales
+    raw = np.nanstd(Scale.unit().forward(table), axis=0, ddof=1)
+    assert scales.spread[1] > 0.8 * np.median(raw) > 10 * raw[1]
+    many = [0, 2, 3, 4]
+    np.testing.assert_allclose(scales.spread[many], raw[many], rtol=0.02)
+
+
+def test_a_single_bounded_skill_keeps_its_spread(scores):
+    scales = History.from_dataframe(scores[["code", "elo"]]).scales
+    raw = [np.std(Scale.unit().forward(scores["code"]), ddof=1), np.nanstd(scores["elo"], ddof=1)]
+    np.testing.assert_allclose(scales.spread, raw)
 
 
 def test_normalize_concerns_units_only(scores):
@@ -287,7 +322,7 @@ def test_groups_and_covariates_by_name(scores):
         (
             {"covariates": pd.DataFrame({"year": [1.0, 2]}, index=["a", "b"])},
             HistoryError,
-            r"a row for every agent, got none: \['c', 'd'\]",
+            r"a row for every agent, got none for \['c', 'd'\]; impute one, .*median\(\)",
         ),
         (
             {"covariates": pd.DataFrame({"year": [1.0, 2, 3, None]}, index=list("abcd"))},

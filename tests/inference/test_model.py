@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor
 import pytest
 from pytensor.compile.mode import Mode
-from scipy.stats import multivariate_normal
+from scipy import stats
 
+from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.model import build_model
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
 
-STRUCTURES = ["lkj", "factor_lkj", "factor"]
+# structure and tails
+STRUCTURES = [
+    ("lkj", "normal"),
+    ("factor_lkj", "normal"),
+    ("factor", "normal"),
+    ("factor_lkj", "agent"),
+    ("factor", "cell"),
+]
 PLAIN = Mode("py", "fast_compile")
 
 
-@pytest.fixture(scope="module", params=STRUCTURES)
+@pytest.fixture(scope="module", params=STRUCTURES, ids="-".join)
 def model(request, history) -> pm.Model:
-    return build_model(history, Priors(covariance=request.param, rank=2))
+    covariance, tails = request.param
+    return build_model(history, Priors(covariance=covariance, tails=tails, rank=2))
+
+
+@pytest.fixture(scope="module")
+def described(scores) -> History:
+    """The same agents with two groups and two covariates, and item counts."""
+    covariates = pd.DataFrame(
+        {"year": 2020.0 + np.arange(20) % 7, "open": [True, False] * 10}, index=scores.index
+    )
+    return History.from_dataframe(
+        scores.round(2), n_items=100, groups=["x", "y", "y", "x"] * 5, covariates=covariates
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -29,38 +52,68 @@ def _interpreted():
         yield
 
 
-@pytest.fixture
-def point(model, rng) -> dict[str, np.ndarray]:
-    """Somewhere near the initial point, with no symmetry left."""
+def somewhere(model: pm.Model, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Near the initial point, with no symmetry left."""
     start = model.initial_point()
     return {name: at + 0.2 * rng.standard_normal(at.shape) for name, at in start.items()}
+
+
+@pytest.fixture
+def point(model, rng) -> dict[str, np.ndarray]:
+    return somewhere(model, rng)
+
+
+def evaluated(model: pm.Model, point: dict[str, np.ndarray], *names: str) -> dict[str, np.ndarray]:
+    """Values of named variables; those that the model does not have are left out."""
+    known = [name for name in names if name in model.named_vars]
+    outputs = model.replace_rvs_by_values([model[name] for name in known])
+    # not every output depends on every variable
+    evaluate = model.compile_fn(
+        outputs, inputs=model.value_vars, mode=PLAIN, on_unused_input="ignore"
+    )
+    return dict(zip(known, evaluate(point), strict=True))
 
 
 def has_factors(model: pm.Model) -> bool:
     return "loadings" in model.named_vars
 
 
+def is_by_cell(model: pm.Model) -> bool:
+    return "agent_noise_sd" in model.named_vars
+
+
 def test_variables_carry_named_dims(model, history) -> None:
     dims = model.named_vars_to_dims
     assert tuple(dims["mu"]) == ("skill",)
-    assert tuple(dims["covariance"]) == ("skill", "skill_bis")
+    assert tuple(dims["own_sd"]) == ("skill",)
     assert tuple(model.coords["skill"]) == history.skills
     assert tuple(model.coords["skill_bis"]) == history.skills
+    if not is_by_cell(model):
+        assert tuple(dims["covariance"]) == ("skill", "skill_bis")
     if has_factors(model):
         assert tuple(dims["loadings"]) == ("skill", "factor")
         assert tuple(model.coords["factor"]) == (0, 1)
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-def test_each_structure_has_its_parts(history, structure) -> None:
-    names = set(build_model(history, Priors(covariance=structure)).named_vars)
-    assert ("omega_chol" in names) == (structure != "factor")
-    assert ("loadings" in names) == (structure != "lkj")
-    assert {"mu", "covariance", "own_sd"} <= names
+@pytest.mark.parametrize(("covariance", "tails"), STRUCTURES)
+def test_each_structure_has_its_parts(history, covariance, tails) -> None:
+    model = build_model(history, Priors(covariance=covariance, tails=tails))
+    names = set(model.named_vars)
+    assert {"mu", "own_sd"} <= names
+    assert ("omega_chol" in names) == (covariance != "factor")
+    assert ("loadings" in names) == (covariance != "lkj")
+    assert ("nu" in names) == (tails != "normal")
+    by_cell = tails == "cell"
+    assert ("covariance" in names) == (not by_cell)
+    for name in ("agent_noise_sd", "factors", "skill_spread"):
+        assert (name in names) == by_cell
+    assert not {"effects", "group_sd"} & names
 
 
-def test_auto_builds_factors_and_lkj_for_few_skills(history) -> None:
-    assert {"omega_chol", "loadings"} <= set(build_model(history).named_vars)
+def test_auto_builds_factors_and_lkj_with_heavy_rows_for_few_skills(history) -> None:
+    names = set(build_model(history).named_vars)
+    assert {"omega_chol", "loadings", "nu"} <= names
+    assert "agent_noise_sd" not in names
 
 
 def test_density_and_gradient_are_finite_at_the_start(model) -> None:
@@ -71,37 +124,98 @@ def test_density_and_gradient_are_finite_at_the_start(model) -> None:
     assert gradient.any()
 
 
-def test_data_term_equals_scipy_agent_by_agent(model, history, point) -> None:
-    names = ["mu", "covariance", "scores"]
-    outputs = model.replace_rvs_by_values([model[name] for name in names])
-    # not every output depends on every variable
-    evaluate = model.compile_fn(
-        outputs, inputs=model.value_vars, mode=PLAIN, on_unused_input="ignore"
-    )
-    mean, covariance, logp = evaluate(point)
-    expected = 0.0
-    for row in history.working().values:
+def row_density(values, error_var, means, covariance, nu) -> float:
+    """Sum of the agents' log densities: one scipy call each."""
+    total = 0.0
+    for row, errors, mean in zip(values, error_var, means, strict=True):
         seen = np.flatnonzero(~np.isnan(row))
-        block = covariance[np.ix_(seen, seen)] + DEFAULT_ERROR_VAR * np.eye(len(seen))
-        expected += multivariate_normal.logpdf(row[seen], mean[seen], block)
-    assert float(logp) == pytest.approx(expected, abs=1e-8)
+        block = covariance[np.ix_(seen, seen)] + np.diag(errors[seen])
+        if nu is None:
+            total += stats.multivariate_normal.logpdf(row[seen], mean[seen], block)
+        else:
+            total += stats.multivariate_t.logpdf(row[seen], mean[seen], block, df=float(nu))
+    return total
 
 
-def test_covariance_is_the_sum_of_its_parts(model, point) -> None:
-    names = ["covariance", "own_sd", *(["loadings"] if has_factors(model) else [])]
-    outputs = model.replace_rvs_by_values([model[name] for name in names])
-    evaluate = model.compile_fn(
-        outputs, inputs=model.value_vars, mode=PLAIN, on_unused_input="ignore"
+def cell_density(values, error_var, means, own_sd, noise, nu) -> float:
+    """Sum of the scores' log densities: one scipy call each."""
+    total = 0.0
+    for agent, skill in np.argwhere(~np.isnan(values)):
+        sd = np.hypot(own_sd[skill] * noise[agent], np.sqrt(error_var[agent, skill]))
+        total += stats.t.logpdf(values[agent, skill], float(nu), means[agent, skill], sd)
+    return total
+
+
+def expected_density(history: History, got: dict[str, np.ndarray]) -> float:
+    """What the model's data term should be, from values of its variables."""
+    values, error_var = history.working()
+    if error_var is None:
+        error_var = np.full(values.shape, DEFAULT_ERROR_VAR)
+    means = np.broadcast_to(got["mu"], values.shape)
+    if "effects" in got:
+        design = Design.of(history).of_history(history)
+        means = means + design @ got["effects"] @ got["loadings"].T
+    if "agent_noise_sd" in got:
+        means = means + got["factors"] @ got["loadings"].T
+        noise = np.exp(got["agent_noise_sd"] * got["agent_offset"])
+        return cell_density(values, error_var, means, got["own_sd"], noise, got["nu"])
+    return row_density(values, error_var, means, got["covariance"], got.get("nu"))
+
+
+PARTS = ("mu", "covariance", "loadings", "own_sd", "nu", "effects")
+CELL_PARTS = ("factors", "agent_noise_sd", "agent_offset")
+
+
+def test_data_term_equals_scipy(model, history, point) -> None:
+    got = evaluated(model, point, *PARTS, *CELL_PARTS, "scores")
+    assert float(got["scores"]) == pytest.approx(expected_density(history, got), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "tails"), [("factor_lkj", "normal"), ("factor", "agent"), ("factor", "cell")]
+)
+def test_groups_and_covariates_move_the_data_term_as_scipy_says(
+    described, rng, covariance, tails
+) -> None:
+    priors = Priors(covariance=covariance, tails=tails, rank=2, covariate_sd=0.7)
+    model = build_model(described, priors)
+    got = evaluated(
+        model, somewhere(model, rng), *PARTS, *CELL_PARTS, "scores", "group_sd", "effect_offset"
     )
-    covariance, own_sd, *loadings = evaluate(point)
+    assert tuple(model.named_vars_to_dims["effects"]) == ("effect", "factor")
+    assert float(got["scores"]) == pytest.approx(expected_density(described, got), abs=1e-8)
+    # two covariates of a fixed prior sd, then two groups that share one that is learned
+    sd = np.array([0.7, 0.7, got["group_sd"], got["group_sd"]])
+    np.testing.assert_allclose(got["effects"], sd[:, None] * got["effect_offset"])
+
+
+@pytest.mark.parametrize("model", STRUCTURES[:-1], ids="-".join, indirect=True)
+def test_covariance_is_the_sum_of_its_parts(model, point) -> None:
+    got = evaluated(model, point, "covariance", "own_sd", "loadings")
+    covariance = got["covariance"]
     np.testing.assert_allclose(covariance, covariance.T, rtol=1e-12)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
-    own = covariance - loadings[0] @ loadings[0].T if loadings else covariance
-    np.testing.assert_allclose(np.diag(own), own_sd**2, rtol=1e-10)
+    own = covariance
+    if has_factors(model):
+        own = covariance - got["loadings"] @ got["loadings"].T
+    np.testing.assert_allclose(np.diag(own), got["own_sd"] ** 2, rtol=1e-10)
     independent = np.allclose(own, np.diag(np.diag(own)), atol=1e-12)
     assert independent == ("omega_chol" not in model.named_vars)
 
 
 def test_the_tables_values_are_data_that_can_be_exchanged(model) -> None:
     tables = {"values", "observed", "error_var", "n_agents", "scatter", "scatter_row"}
-    assert tables <= {variable.name for variable in model.data_vars}
+    if is_by_cell(model):
+        tables = {"values", "error_var", "skill_of", "agent_of"}
+    assert tables == {variable.name for variable in model.data_vars}
+
+
+@pytest.mark.parametrize("given", ["groups", "covariates"])
+def test_groups_and_covariates_need_factors_to_move(scores, given) -> None:
+    values = {
+        "groups": ["x", "y"] * 10,
+        "covariates": pd.DataFrame({"year": range(20)}, index=scores.index),
+    }
+    history = History.from_dataframe(scores, **{given: values[given]})
+    with pytest.raises(ConfigError, match=r"which `covariance='lkj'` does not have; use 'factor_"):
+        build_model(history, Priors(covariance="lkj"))

@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 
 from skillinfer_bayes.exceptions import PopulationFileError
+from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior, attach_history, tidy_posterior
 from skillinfer_bayes.testing import fake_population
 
@@ -49,6 +51,41 @@ def test_a_missing_variable_is_named(tree, name) -> None:
         rebuilt(tree, posterior)
 
 
+def test_what_a_gaussian_population_lacks_is_neutral(tree, history) -> None:
+    posterior = Posterior(tree)
+    assert not posterior.by_cell
+    assert np.isinf(posterior.nu).all()
+    assert posterior.loadings.shape == (10, history.n_skills, 0)
+    assert posterior.effects.shape == (10, 0, 0)
+    np.testing.assert_array_equal(posterior.group_sd, np.zeros(10))
+
+
+def test_a_scale_per_cell_has_its_own_variables(history) -> None:
+    tree = fake_population(history, draws=5, tails="cell").data
+    posterior = Posterior(tree)
+    assert posterior.by_cell
+    assert np.isfinite(posterior.nu).all()
+    assert posterior.agent_noise_sd.shape == (10,)
+    variance = np.einsum("skk->sk", posterior.covariance)
+    parts = (posterior.loadings**2).sum(axis=-1) + posterior.own_sd**2
+    np.testing.assert_allclose(variance, parts)
+    for name in ("loadings", "own_sd", "nu"):
+        with pytest.raises(PopulationFileError, match=f"no variable '{name}'"):
+            rebuilt(tree, tree["posterior"].to_dataset().drop_vars(name))
+
+
+def test_identity_follows_every_variable_that_predictions_need(history) -> None:
+    tree = fake_population(history, draws=5, tails="cell").data
+    posterior = tree["posterior"].to_dataset()
+    hashes = {Posterior(tree).draws_hash}
+    for name in ("nu", "loadings", "own_sd", "agent_noise_sd"):
+        hashes.add(rebuilt(tree, posterior.assign({name: 1.01 * posterior[name]})).draws_hash)
+    assert len(hashes) == 5
+    # what is only kept for diagnostics leaves the identity alone
+    general = posterior.assign(general=posterior["nu"] * 0.0)
+    assert rebuilt(tree, general).draws_hash == Posterior(tree).draws_hash
+
+
 def test_other_dims_are_refused(tree) -> None:
     posterior = tree["posterior"].to_dataset().transpose("draw", "chain", ...)
     with pytest.raises(PopulationFileError, match=r"'mu' must have dims \('skill',\), found"):
@@ -65,15 +102,26 @@ def test_identity_follows_draws_and_names(tree) -> None:
     assert len({same, moved.draws_hash, renamed.draws_hash}) == 3
 
 
-def test_tidying_keeps_what_is_known_and_names_the_skills(tree) -> None:
+def test_tidying_keeps_what_is_known_and_names_the_skills(tree, history) -> None:
     posterior = tree["posterior"].to_dataset().assign(scratch=("draw", np.zeros(5)))
     posterior = posterior.assign_coords(skill=list("0123"), skill_bis=list("0123"))
     stats = tree["sample_stats"].to_dataset().assign(scratch=("draw", np.zeros(5)))
     raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
-    tidy, kept = tidy_posterior(raw, ["a", "b", "c", "d"])
+    tidy, kept = tidy_posterior(raw, ["a", "b", "c", "d"], Design.of(history))
     assert set(tidy.data_vars) == {"mu", "covariance"}
     assert list(tidy["skill"].values) == list(tidy["skill_bis"].values) == ["a", "b", "c", "d"]
     assert set(kept.data_vars) == {"diverging", "energy"}
+
+
+def test_tidying_names_the_effects(scores) -> None:
+    history = History.from_dataframe(scores, groups=["x", "y"] * 10)
+    tree = fake_population(history, draws=5, tails="agent").data
+    raw = tree["posterior"].to_dataset().drop_vars(["effect", "skill", "skill_bis"])
+    sampled = xr.DataTree.from_dict({"posterior": raw, "sample_stats": tree["sample_stats"]})
+    tidy, _ = tidy_posterior(sampled, history.skills, Design.of(history))
+    assert list(tidy["effect"].values) == ["group: x", "group: y"]
+    assert list(tidy["factor"].values) == [0]
+    assert set(tidy.data_vars) == set(tree["posterior"].data_vars)
 
 
 def test_the_tree_holds_the_data_beside_the_draws(tree, history) -> None:

@@ -8,9 +8,29 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from skillinfer_bayes.exceptions import ConfigError
-from skillinfer_bayes.inference.priors import DENSE_UP_TO, Priors, SamplerSettings
+from skillinfer_bayes.inference.priors import (
+    AGENT_TAILS_UP_TO,
+    CELL_TAILS_UP_TO,
+    DENSE_UP_TO,
+    MOST_FACTORS,
+    SCORES_PER_FACTOR,
+    Priors,
+    SamplerSettings,
+)
 
-POSITIVE = ["eta", "mean_sd", "general_sd", "loading_sd", "own_log_sd", "own_spread_sd"]
+POSITIVE = [
+    "eta",
+    "mean_sd",
+    "general_sd",
+    "loading_sd",
+    "own_log_sd",
+    "own_spread_sd",
+    "nu_log_sd",
+    "group_sd",
+    "covariate_sd",
+    "skill_spread_sd",
+    "agent_noise_sd",
+]
 
 
 @pytest.mark.parametrize("config", [Priors(), SamplerSettings()], ids=["priors", "settings"])
@@ -41,7 +61,7 @@ def test_scales_must_be_positive_numbers(name, value) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "0"])
-@pytest.mark.parametrize("name", ["general_mean", "own_log_mean"])
+@pytest.mark.parametrize("name", ["general_mean", "own_log_mean", "nu_log_mean"])
 def test_means_must_be_finite_numbers(name, value) -> None:
     with pytest.raises(ConfigError, match=rf"`{name}` must be a finite number"):
         Priors(**{name: value})
@@ -53,7 +73,9 @@ def test_rank_must_be_a_count(rank) -> None:
         Priors(rank=rank)
 
 
-def test_structures_and_samplers_have_names() -> None:
+def test_structures_tails_and_samplers_have_names() -> None:
+    with pytest.raises(ConfigError, match=r"`tails` must be one of .*did you mean 'normal'\?"):
+        Priors(tails="normla")
     with pytest.raises(ConfigError, match=r"`covariance` must be .*did you mean 'factor_lkj'\?"):
         Priors(covariance="factorlkj")
     with pytest.raises(ConfigError, match=r"`sampler` must be .*did you mean 'nutpie'\?"):
@@ -87,6 +109,38 @@ def test_auto_depends_on_the_number_of_skills() -> None:
 @pytest.mark.parametrize("covariance", ["lkj", "factor_lkj", "factor"])
 def test_a_given_structure_stays(covariance) -> None:
     assert Priors(covariance=covariance).resolve(60).covariance == covariance
+
+
+@pytest.mark.parametrize(
+    ("covariance", "most", "heavy"),
+    [
+        ("lkj", AGENT_TAILS_UP_TO, "agent"),
+        ("factor_lkj", AGENT_TAILS_UP_TO, "agent"),
+        ("factor", CELL_TAILS_UP_TO, "cell"),
+    ],
+)
+def test_tails_are_heavy_as_long_as_that_is_quick(covariance, most, heavy) -> None:
+    priors = Priors(covariance=covariance)
+    assert priors.resolve(10).tails == priors.resolve(10, most).tails == heavy
+    assert priors.resolve(10, most + 1).tails == "normal"
+    assert Priors(covariance=covariance, tails="agent").resolve(10, most + 1).tails == "agent"
+
+
+def test_a_scale_per_cell_needs_independent_rests() -> None:
+    assert Priors(tails="cell").resolve(5).covariance == "factor"
+    for covariance in ("lkj", "factor_lkj"):
+        with pytest.raises(
+            ConfigError, match=rf"needs `covariance='factor'`, got '{covariance}'; use `tails='age"
+        ):
+            Priors(covariance=covariance, tails="cell")
+
+
+def test_few_scores_bear_few_factors() -> None:
+    priors = Priors()
+    assert priors.resolve(200).rank == MOST_FACTORS
+    for factors in (3, 5):
+        assert priors.resolve(200, 200 * SCORES_PER_FACTOR * factors).rank == factors
+    assert priors.resolve(200, 10).rank == priors.resolve(4).rank
 
 
 def test_no_more_factors_than_skills() -> None:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.history.table import History
-from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR, collapse_rows, rows_of
+from skillinfer_bayes.inference.design import Design
+from skillinfer_bayes.inference.priors import Priors
+from skillinfer_bayes.inference.rows import (
+    DEFAULT_ERROR_VAR,
+    Cells,
+    Rows,
+    collapse_rows,
+    list_cells,
+    model_data,
+    rows_of,
+)
+
+NORMAL, AGENT, CELL = (Priors(tails=tails).resolve(4) for tails in ("normal", "agent", "cell"))
 
 
 @pytest.fixture
@@ -67,13 +80,58 @@ def test_equal_patterns_lie_next_to_each_other(values) -> None:
 
 def test_item_counts_keep_every_agent(scores) -> None:
     history = History.from_dataframe(scores.round(2), n_items=100)
-    rows = rows_of(history)
+    rows = rows_of(history, NORMAL)
     assert len(rows.values) == history.n_agents
     assert len(np.unique(rows.error_var[rows.observed.astype(bool)])) > 10
 
 
 def test_types_are_what_the_compiled_likelihood_takes(history) -> None:
-    rows = rows_of(history)
+    rows = rows_of(history, NORMAL)
     kinds = [array.dtype.name for array in rows]
-    assert kinds == ["float64", "int8", "float64", "float64", "float64", "int64"]
+    assert kinds == ["float64", "int8", "float64", "float64", "float64", "int64", "float64"]
     assert all(np.isfinite(array).all() for array in rows)
+    cells = rows_of(history, CELL)
+    assert [array.dtype.name for array in cells] == ["float64"] * 2 + ["int64"] * 2 + ["float64"]
+    assert all(np.isfinite(array).all() for array in cells)
+
+
+def test_tails_decide_what_is_kept(history) -> None:
+    n_patterns = len(np.unique(history.observed, axis=0))
+    collapsed, kept, cells = (rows_of(history, priors) for priors in (NORMAL, AGENT, CELL))
+    assert isinstance(collapsed, Rows)
+    assert isinstance(cells, Cells)
+    assert len(collapsed.values) == n_patterns < history.n_agents
+    assert len(kept.values) == history.n_agents
+    assert len(cells.values) == history.observed.sum()
+
+
+@pytest.mark.parametrize("own_errors", [True, False])
+def test_cells_lead_back_to_the_table(values, own_errors) -> None:
+    errors = np.arange(1.0, 22.0).reshape(7, 3) if own_errors else None
+    cells = list_cells(WorkingData(values, errors), np.zeros((7, 0)))
+    back = np.full(values.shape, np.nan)
+    back[cells.agent_of, cells.skill_of] = cells.values
+    np.testing.assert_array_equal(back, values)
+    table = np.full(values.shape, DEFAULT_ERROR_VAR) if errors is None else errors
+    np.testing.assert_array_equal(cells.error_var, table[cells.agent_of, cells.skill_of])
+
+
+def test_covariates_and_groups_stay_with_their_agents(scores) -> None:
+    years = pd.DataFrame({"year": np.arange(20.0)}, index=scores.index)
+    history = History.from_dataframe(scores, groups=["x", "y"] * 10, covariates=years)
+    rows = rows_of(history, NORMAL)
+    assert isinstance(rows, Rows)
+    assert len(rows.values) == 20
+    expected = Design.of(history).of_history(history)
+    working = history.working().values
+    for agent in range(20):
+        row = np.flatnonzero((rows.design == expected[agent]).all(axis=1)).item()
+        seen = rows.observed[row].astype(bool)
+        np.testing.assert_array_equal(rows.values[row][seen], working[agent][seen])
+    np.testing.assert_array_equal(rows_of(history, CELL).design, expected)
+
+
+def test_a_design_without_columns_is_no_data(history) -> None:
+    assert "design" not in model_data(rows_of(history, NORMAL))
+    grouped = History.from_dataframe(history.to_dataframe(), groups=["x", "y"] * 10)
+    assert model_data(rows_of(grouped, NORMAL))["design"].shape == (20, 2)

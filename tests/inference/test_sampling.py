@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import nutpie
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -19,10 +20,11 @@ from skillinfer_bayes.exceptions import (
     SamplingError,
 )
 from skillinfer_bayes.inference import sampling
+from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.sampling import Stopwatch, sample_posterior
 from skillinfer_bayes.testing import simulate_history
 
-PRIORS = Priors(covariance="factor", rank=1)
+PRIORS = Priors(covariance="factor", tails="agent", rank=1)
 TINY = SamplerSettings(draws=50, tune=50, chains=2, cores=1, target_accept=0.8, random_seed=5)
 
 
@@ -59,6 +61,7 @@ def test_a_fit_gives_labelled_draws(tree: xr.DataTree, history: History) -> None
     assert tuple(covariance["skill"].values) == history.skills
     assert tuple(covariance["skill_bis"].values) == history.skills
     assert tree["posterior/loadings"].dims == ("chain", "draw", "skill", "factor")
+    assert tree["posterior/nu"].dims == ("chain", "draw")
     assert (np.linalg.eigvalsh(covariance.values) > 0).all()
     stats = tree["sample_stats"]
     assert {"diverging", "energy"} <= set(stats.data_vars)
@@ -103,11 +106,12 @@ def test_few_compiled_models_are_kept(history: History, monkeypatch: pytest.Monk
     monkeypatch.setattr(sampling, "_compiled", OrderedDict())
     monkeypatch.setattr(sampling, "MAX_COMPILED", 2)
     monkeypatch.setattr(nutpie, "compile_pymc_model", lambda _: Compiled())
-    rows = sampling.rows_of(history)
+    rows = sampling.rows_of(history, PRIORS)
     first, second, third = (replace(PRIORS, rank=rank) for rank in (1, 2, 3))
     for priors in (first, second, first, third):
-        sampling._compiled_for(rows, priors, Stopwatch())
-    assert [key[1] for key in sampling._compiled] == [first, third]
+        job = sampling._Job(rows, history.n_skills, 0, priors, TINY)
+        sampling._compiled_for(job, Stopwatch())
+    assert [key[0] for key in sampling._compiled] == [first, third]
 
 
 def test_too_few_draws_warn_and_say_what_to_change(
@@ -122,7 +126,7 @@ def test_too_few_draws_warn_and_say_what_to_change(
     assert caught[0].filename == __file__
     assert not population.convergence.converged
     assert population.settings["sampler"]["random_seed"] == TINY.random_seed
-    assert population.settings["priors"] == PRIORS.to_dict()
+    assert population.settings["priors"] == PRIORS.resolve(3, 75).to_dict()
     assert population.profile().observe("skill_0", 0.5).predict("skill_1")["std"] > 0.0
 
 
@@ -163,6 +167,49 @@ def test_pymc_samples_the_same_model(history: History) -> None:
     assert tuple(tree["posterior/mu"]["skill"].values) == history.skills
     assert np.isfinite(tree["posterior/covariance"].values).all()
     assert {"diverging", "energy"} <= set(tree["sample_stats"].data_vars)
+
+
+PER_CELL = Priors(tails="cell", rank=1)
+
+
+def described(seed: int, missing: float = 0.0) -> History:
+    """Fifteen agents with groups and a covariate."""
+    table = simulated(15, seed, missing).to_dataframe()
+    years = pd.DataFrame({"year": range(15)}, index=table.index)
+    return History.from_dataframe(table, groups=["x", "y", "z"] * 5, covariates=years)
+
+
+@pytest.fixture(scope="module")
+def per_cell() -> Population:
+    """Everything that a fit can have."""
+    history = described(seed=1)
+    tree = sample_posterior(history, PER_CELL, TINY, progressbar=False)
+    return Population(history, Posterior(tree))
+
+
+def test_a_scale_per_cell_gives_what_conditioning_needs(per_cell: Population) -> None:
+    posterior = per_cell.data["posterior"]
+    assert "covariance" not in posterior
+    sizes = {"chain": 2, "draw": 50}
+    assert dict(posterior["loadings"].sizes) == {**sizes, "skill": 3, "factor": 1}
+    assert dict(posterior["effects"].sizes) == {**sizes, "effect": 4, "factor": 1}
+    effects = ["covariate: year", "group: x", "group: y", "group: z"]
+    assert posterior["effect"].values.tolist() == effects
+    for name in ("nu", "group_sd", "agent_noise_sd"):
+        assert dict(posterior[name].sizes) == sizes
+        assert (posterior[name] > 0).all()
+    # the agents' own factors and noise are no part of the population
+    assert not {"factors", "agent_offset", "effect_offset"} & set(posterior.data_vars)
+    profile = per_cell.profile(group="y", covariates={"year": 20}).observe("skill_0", 0.5)
+    assert (profile.std() > 0.0).all()
+
+
+def test_another_table_of_as_many_agents_is_not_compiled(
+    per_cell: Population, no_compiling: None
+) -> None:
+    tree = sample_posterior(described(seed=2, missing=0.2), PER_CELL, TINY, progressbar=False)
+    assert np.isfinite(tree["posterior/nu"].values).all()
+    assert not np.array_equal(tree["posterior/mu"].values, per_cell.data["posterior/mu"].values)
 
 
 def test_numpyro_samples_the_same_model(history: History) -> None:

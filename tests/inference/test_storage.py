@@ -85,6 +85,73 @@ def load(path: Path) -> Population:
     return Population.load(path)
 
 
+KNOWN = {"group": "b", "covariates": {"year": 3.0, "größe": 1.5}}
+VARIABLES = {
+    "agent": {"mu", "covariance", "loadings", "own_sd", "nu", "effects", "group_sd"},
+    "cell": {"mu", "loadings", "own_sd", "nu", "effects", "group_sd", "agent_noise_sd"},
+}
+
+
+@pytest.mark.parametrize("tails", list(VARIABLES))
+@pytest.mark.parametrize("group", ["b", "a new one"])
+def test_heavy_tails_groups_and_covariates_survive(path: Path, tails: str, group: str) -> None:
+    before = fake_population(with_everything(), draws=10, tails=tails)
+    before.save(path)
+    after = load(path)
+    assert set(after.data["posterior"].data_vars) == VARIABLES[tails]
+    assert after.population_id == before.population_id
+    assert list(after.data["posterior/effects"]["effect"].values) == [
+        "covariate: year",
+        "covariate: größe",
+        "group: a",
+        "group: b",
+        "group: c",
+    ]
+    profiles = [
+        pop.profile(**{**KNOWN, "group": group}).observe("skill_1", 40.0) for pop in (before, after)
+    ]
+    tables = [profile.predict(kind="score") for profile in profiles]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    np.testing.assert_array_equal(*(profile.draws().values for profile in profiles))
+
+
+@pytest.mark.parametrize(
+    ("tails", "variable", "message"),
+    [
+        ("cell", "mu", "no variable 'mu'"),
+        ("cell", "loadings", "no variable 'loadings'"),
+        ("cell", "own_sd", "no variable 'own_sd'"),
+        ("cell", "nu", "no variable 'nu'"),
+        # without its mark it would have to be a population of rows
+        ("cell", "agent_noise_sd", "no variable 'covariance'"),
+        ("cell", "effects", "the draws in .* hash differs"),
+        ("agent", "nu", "the draws in .* hash differs"),
+        ("agent", "loadings", "the draws in .* hash differs"),
+        ("agent", "effects", "the draws in .* hash differs"),
+        ("agent", "group_sd", "the draws in .* hash differs"),
+    ],
+)
+def test_a_file_that_lacks_a_variable_is_refused(
+    path: Path, tails: str, variable: str, message: str
+) -> None:
+    fake_population(with_everything(), draws=5, tails=tails).save(path)
+    with h5py.File(path, "a") as file:
+        del file[f"posterior/{variable}"]
+    with pytest.raises(PopulationFileError, match=message):
+        load(path)
+
+
+@pytest.mark.parametrize("variable", ["nu", "effects", "group_sd", "agent_noise_sd", "own_sd"])
+def test_changed_draws_of_heavy_tails_are_noticed(path: Path, variable: str) -> None:
+    fake_population(with_everything(), draws=5, tails="cell").save(path)
+    with h5py.File(path, "a") as file:
+        flat = file[f"posterior/{variable}"][...]
+        flat.flat[0] *= 0.999
+        file[f"posterior/{variable}"][...] = flat
+    with pytest.raises(PopulationFileError, match=r"the draws in .* hash differs"):
+        load(path)
+
+
 def test_a_description_may_change_and_be_saved_again(saved: Path) -> None:
     described = load(saved).describe_skills({"skill_2": "reads code"})
     described.save(saved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from example_tables import SKILLS
+from example_tables import SKILLS, table_of
 
 from skillinfer_bayes import History, Population, Profiles
 from skillinfer_bayes.exceptions import ConfigError
@@ -49,6 +49,17 @@ def test_fast_is_close_to_exact(profiles, kind) -> None:
     assert float(np.abs(fast["mean"] - exact["mean"]).max()) < 0.002
     for name in ("std", "lower", "upper"):
         assert float(np.abs(fast[name] - exact[name]).max()) < 0.005
+
+
+@pytest.mark.parametrize("kind", ["skill", "score"])
+def test_fast_is_close_to_exact_for_heavy_tails(rng, kind) -> None:
+    population = fake_population(table_of(60, seed=3), draws=150, tails="agent")
+    profiles = population.profiles(sparse_table(rng, 40))
+    exact, fast = (profiles.to_dataset(method=name, kind=kind) for name in ("exact", "fast"))
+    # about five degrees of freedom, and agents of whom nothing was measured among the forty
+    assert float(np.abs(fast["mean"] - exact["mean"]).max()) < 0.008
+    for name in ("std", "lower", "upper"):
+        assert float(np.abs(fast[name] - exact[name]).max()) < 0.016
 
 
 def test_auto_is_exact_for_few_agents_and_fast_for_many(population, rng) -> None:
@@ -116,7 +127,8 @@ def test_a_proportion_of_few_items_is_measured_in_steps(counted_population) -> N
     skill, score = (profile.predict(kind=kind) for kind in ("skill", "score"))
     np.testing.assert_allclose(score["mean"], skill["mean"], atol=1e-12)
     latent = profile.draws().values
-    within = (latent * (1 - latent) / 20).mean(axis=(0, 1, 2))
+    # half of a binomial's variance, and the rounding to whole items
+    within = (0.5 * latent * (1 - latent) / 20).mean(axis=(0, 1, 2)) + 0.5 * 0.025**2
     np.testing.assert_allclose(score["std"], np.sqrt(skill["std"] ** 2 + within), rtol=0.02)
     ends = score[["lower", "upper"]].to_numpy()
     np.testing.assert_allclose(ends * 20, np.round(ends * 20), atol=1e-9)

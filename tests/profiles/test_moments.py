@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from skillinfer_bayes.profiles.conditioning import condition, conditional_means
 from skillinfer_bayes.profiles.mixture import mixture_quantile
-from skillinfer_bayes.profiles.moments import cornish_fisher_quantile, mixture_cumulants
+from skillinfer_bayes.profiles.moments import (
+    MAX_EXCESS_KURTOSIS,
+    MAX_SKEWNESS,
+    Widening,
+    cornish_fisher_quantile,
+    mixture_cumulants,
+)
 
 
 @pytest.fixture(params=[0, 1, 3], ids="{} observed".format)
 def case(rng, request):
     """Cumulants, and the mixture's own means (S, A, K) and sds (S, 1, K)."""
-    n_draws, n_skills, m = 400, 5, request.param
+    return case_of(rng, request.param)
+
+
+@pytest.fixture(
+    params=[(4, 0), (5, 1), (5, 3), (12, 1), (12, 3)],
+    ids="nu about {0[0]}, m={0[1]}".format,
+)
+def widened(rng, request):
+    """As `case`, with Student-t rows; sds (S, A, K)."""
+    nu, m = request.param
+    return case_of(rng, m, nu)
+
+
+def case_of(rng, m, about=np.inf):
+    n_draws, n_skills = 400, 5
     root = rng.standard_normal((n_skills, n_skills)) / 2 + np.eye(n_skills)
     scattered = root + 0.1 * rng.standard_normal((n_draws, n_skills, n_skills))
     covariance = scattered @ np.swapaxes(scattered, 1, 2)
@@ -21,9 +42,19 @@ def case(rng, request):
     given = condition(covariance, np.arange(m), np.full(m, 0.05))
     values = rng.standard_normal((7, m))
     extra = np.linspace(0.0, 0.2, n_skills)
-    cumulants = mixture_cumulants(mean, given, values, extra)
     means = conditional_means(mean, given, values)
-    return cumulants, means, np.sqrt(given.variance + extra)[:, None, :]
+    variance = (given.variance + extra)[:, None, :]
+    if np.isinf(about):
+        cumulants = mixture_cumulants(mean, given, values, extra)
+        return cumulants, means, np.sqrt(variance)
+    nu = about * np.exp(0.2 * rng.standard_normal(n_draws))
+    chi2 = stats.chi2.ppf((rng.permutation(n_draws) + 0.5) / n_draws, nu + m)
+    precision = np.linalg.inv(covariance[:, :m, :m] + 0.05 * np.eye(m))
+    cumulants = mixture_cumulants(mean, given, values, extra, Widening(nu, chi2, precision))
+    residual = values[None] - mean[:, None, :m]
+    distance = np.einsum("sam,smn,san->sa", residual, precision, residual)
+    factor = (nu[:, None] + distance) / chi2[:, None]
+    return cumulants, means, np.sqrt(variance * factor[:, :, None])
 
 
 def test_mean_and_sd_are_exact(case) -> None:
@@ -51,6 +82,37 @@ def test_quantiles_are_close(case, probability) -> None:
     exact = mixture_quantile(probability, means, sd)
     fast = cornish_fisher_quantile(probability, cumulants)
     assert (np.abs(fast - exact) < 0.01 * cumulants.sd).all()
+
+
+def test_heavy_tails_leave_four_moments_exact(widened) -> None:
+    cumulants, means, sd = widened
+    np.testing.assert_allclose(cumulants.mean, means.mean(axis=0), atol=1e-10)
+    centred = means - means.mean(axis=0)
+    variance = (centred**2 + sd**2).mean(axis=0)
+    np.testing.assert_allclose(cumulants.sd, np.sqrt(variance), atol=1e-10)
+    third = (centred**3 + 3 * centred * sd**2).mean(axis=0) / variance**1.5
+    fourth = (centred**4 + 6 * centred**2 * sd**2 + 3 * sd**4).mean(axis=0) / variance**2 - 3
+    np.testing.assert_allclose(
+        cumulants.skewness, np.clip(third, -MAX_SKEWNESS, MAX_SKEWNESS), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        cumulants.excess_kurtosis, np.clip(fourth, 0.0, MAX_EXCESS_KURTOSIS), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "widened",
+    [(5, 1), (5, 3), (12, 0), (12, 3)],
+    ids="nu about {0[0]}, m={0[1]}".format,
+    indirect=True,
+)
+@pytest.mark.parametrize("probability", [0.05, 0.5, 0.95])
+def test_interval_ends_are_close_for_heavy_tails(widened, probability) -> None:
+    cumulants, means, sd = widened
+    exact = mixture_quantile(probability, means, sd)
+    fast = cornish_fisher_quantile(probability, cumulants)
+    # four moments say less about the tails than they do for Gaussian rows
+    assert (np.abs(fast - exact) < 0.05 * cumulants.sd).all()
 
 
 def test_no_agents_are_no_problem(rng) -> None:

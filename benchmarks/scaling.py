@@ -1,0 +1,114 @@
+"""How a fit's time grows with skills K and agents N, complete and half missing.
+
+The cost of one gradient is timed for the model with normal tails, whose complete rows collapse to
+their sufficient statistics, and for the default. Fits are timed where the gradient's cost says that
+they will end within `--patience` seconds; the others are said to be left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+
+from benchmarks._common import median, print_machine, print_table
+from skillinfer_bayes import History, Population, Priors, SamplerSettings
+from skillinfer_bayes.exceptions import ConvergenceWarning, HistoryWarning
+from skillinfer_bayes.inference.model import build_model
+from skillinfer_bayes.inference.sampling import quiet_blas_warning
+from skillinfer_bayes.testing import simulate_history
+
+SKILLS = (5, 10, 20, 40, 80, 160)
+AGENTS = (50, 500, 5000)
+DRAWS = 200
+LEAPFROGS = 40  # a draw's gradients, roughly, to guess a fit's time
+
+
+def history_of(n_agents: int, n_skills: int, missing: float) -> History:
+    simulation = simulate_history(
+        n_agents, n_skills, rank=2, missing=missing, bounded=True, random_seed=1
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HistoryWarning)
+        return History.from_dataframe(simulation.scores)
+
+
+def gradient_seconds(history: History, priors: Priors) -> float:
+    """Seconds of one evaluation of the log density with its gradient."""
+    with quiet_blas_warning():
+        model = build_model(history, priors)
+        function = model.logp_dlogp_function(ravel_inputs=True, mode="NUMBA")
+    start = np.zeros(function.size) if hasattr(function, "size") else None
+    if start is None:
+        from pymc.blocking import DictToArrayBijection
+
+        start = DictToArrayBijection.map(model.initial_point()).data
+    function.set_extra_values({})
+    function(start)
+    times = []
+    for _ in range(7):
+        begun = time.perf_counter()
+        rounds = 0
+        while time.perf_counter() - begun < 0.05:
+            function(start)
+            rounds += 1
+        times.append((time.perf_counter() - begun) / rounds)
+    return median(times)
+
+
+def fit(history: History) -> tuple[float, float, int]:
+    """Seconds of a default fit of 2 x 200 draws, smallest bulk ESS, divergences."""
+    settings = SamplerSettings(draws=DRAWS, tune=DRAWS, chains=2, random_seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        population = Population.from_history(history, settings=settings, progressbar=False)
+    seconds = population.settings["seconds"]["sample"]
+    return seconds, population.convergence.ess_bulk, population.convergence.divergences
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--skills", type=int, nargs="+", default=SKILLS)
+    parser.add_argument("--agents", type=int, nargs="+", default=AGENTS)
+    parser.add_argument("--patience", type=float, default=60.0)
+    chosen = parser.parse_args()
+    print_machine()
+    header = ["skills", "agents", "missing", "tails", "normal_ms", "default_ms"]
+    header += ["fit_s", "ess", "ess_per_s", "divergences"]
+    rows = []
+    for n_skills in chosen.skills:
+        for n_agents in chosen.agents:
+            for missing in (0.0, 0.5):
+                history = history_of(n_agents, n_skills, missing)
+                resolved = Priors().resolve(n_skills, int(history.observed.sum()))
+                plain = gradient_seconds(history, Priors(tails="normal"))
+                default = plain
+                if resolved.tails != "normal":
+                    default = gradient_seconds(history, Priors())
+                guess = default * LEAPFROGS * 2 * DRAWS
+                row: list[object] = [n_skills, n_agents, missing, resolved.tails]
+                row += [1e3 * plain, 1e3 * default]
+                if guess > chosen.patience:
+                    row += [f"~{guess:.0f}", "-", "-", "-"]
+                else:
+                    seconds, ess, divergences = fit(history)
+                    row += [seconds, ess, ess / seconds, divergences]
+                rows.append(row)
+                print(
+                    " ".join(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row),
+                    flush=True,
+                )
+    print_table(rows, header)
+    complete = [row for row in rows if row[2] == 0.0]
+    for n_skills in chosen.skills:
+        costs = [row[4] for row in complete if row[0] == n_skills]
+        print(
+            f"K = {n_skills}, complete, normal tails: a gradient for {chosen.agents[-1]} agents "
+            f"costs {costs[-1] / costs[0]:.2f} times that for {chosen.agents[0]}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Conditioning a population of shared factors where every score has a scale of its own.
+
+For each posterior draw the agent's noise level a and cell scales w are drawn given its scores by
+Gibbs sampling (Geweke (1993), Bayesian treatment of the independent Student-t linear model,
+doi:10.1002/jae.3950080504); given them, every skill is Gaussian, with the factors integrated out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.profiles.evidence import Evidence
+
+type FloatArray = NDArray[np.float64]
+
+SWEEPS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class CellConditioner:
+    """Posterior draws of the population, ready to be conditioned on evidence."""
+
+    posterior: Posterior
+
+    def _agents(
+        self, evidence: Evidence
+    ) -> Iterator[tuple[NDArray[np.intp], tuple[FloatArray, FloatArray, FloatArray]]]:
+        """Each agent, with means, variances and joint draws of its skills, (S, K) each."""
+        from skillinfer_bayes.profiles.cell_gibbs import sample_agent
+
+        posterior = self.posterior
+        for agent in range(len(evidence.agents)):
+            observed = np.flatnonzero(evidence.observed[agent])
+            pull = evidence.design[agent] @ posterior.effects
+            spread = np.ones(len(posterior.mean))
+            if evidence.unknown_group[agent]:
+                spread = spread + posterior.group_sd**2
+            yield (
+                np.array([agent]),
+                sample_agent(
+                    posterior.mean,
+                    posterior.loadings,
+                    posterior.own_sd,
+                    posterior.nu,
+                    posterior.agent_noise_sd,
+                    pull,
+                    spread,
+                    observed,
+                    evidence.values[agent, observed],
+                    evidence.error_var[agent, observed],
+                    SWEEPS,
+                    np.random.default_rng(posterior.seed),  # every agent shares its numbers
+                ),
+            )
+
+    def components(
+        self, evidence: Evidence, extra_var: FloatArray
+    ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
+        """Agents, means (S, 1, K) and sds (S, 1, K) of the mixture; `extra_var` (K,) is added."""
+        for agents, (mean, variance, _) in self._agents(evidence):
+            yield agents, mean[:, None, :], np.sqrt(variance + extra_var)[:, None, :]
+
+    def draws(
+        self, evidence: Evidence, extra_var: FloatArray
+    ) -> Iterator[tuple[NDArray[np.intp], FloatArray]]:
+        """Joint draws, working scale, (S, 1, K)."""
+        rng = np.random.default_rng(self.posterior.seed)
+        fresh = np.sqrt(extra_var) * rng.standard_normal(self.posterior.mean.shape)
+        for agents, (_, _, joint) in self._agents(evidence):
+            yield agents, (joint + fresh)[:, None, :]

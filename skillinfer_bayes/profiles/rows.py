@@ -1,0 +1,205 @@
+"""Conditioning a population whose agents are rows of a multivariate Gaussian or Student-t.
+
+With Student-t rows each posterior draw s carries a draw of the agent's chi-squared variable, so
+that the conditional of a draw is a Gaussian again and everything downstream is a mixture of
+Gaussians. With m measurements at squared distance q = (y - mu_J)' (Sigma_JJ + S_J)^-1 (y - mu_J)
+(Ding (2016), On the conditional distribution of the multivariate t distribution,
+doi:10.1080/00031305.2016.1164756)::
+
+    theta | y, c ~ Normal(m_s, V_s (nu + q) / c),   c ~ chi-squared(nu + m)
+
+m_s and V_s are the Gaussian's. The c of all draws are a stratified sample, the same for every
+agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv, gammaln
+
+from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.profiles.conditioning import Conditional, condition, solve_spd
+from skillinfer_bayes.profiles.evidence import Evidence, Group
+from skillinfer_bayes.profiles.moments import Widening
+
+type FloatArray = NDArray[np.float64]
+
+CHUNK_CELLS = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class RowConditioner:
+    """Posterior draws of the population, ready to be conditioned on evidence."""
+
+    posterior: Posterior
+    _chi2: dict[int, FloatArray] = field(default_factory=dict)
+
+    @property
+    def heavy(self) -> bool:
+        """Whether rows are Student-t."""
+        return bool(np.isfinite(self.posterior.nu).all())
+
+    def groups(self, evidence: Evidence) -> Iterator[tuple[Group, Conditional]]:
+        """Agents that share a gain, with it."""
+        for group in evidence.groups():
+            covariance = self._covariance(group.unknown_group)
+            yield group, condition(covariance, group.observed, group.error_var)
+
+    def _covariance(self, unknown_group: bool) -> FloatArray:
+        """Covariances (S, K, K); a group that the history lacks adds its own spread."""
+        if not unknown_group:
+            return self.posterior.covariance
+        pull = self.posterior.group_sd[:, None, None] * self.posterior.loadings
+        return self.posterior.covariance + pull @ np.swapaxes(pull, 1, 2)
+
+    def _mean(self, design: FloatArray) -> FloatArray:
+        """Give the population means of agents with these designs, (S, A or 1, K)."""
+        mean = self.posterior.mean[:, None, :]
+        if not design.shape[1]:
+            return mean
+        pull = design @ self.posterior.effects
+        return mean + pull @ np.swapaxes(self.posterior.loadings, 1, 2)
+
+    def chi2(self, n_measured: int) -> FloatArray:
+        """One chi-squared(nu + m) per posterior draw, (S,)."""
+        if n_measured not in self._chi2:
+            shape = 0.5 * (self.posterior.nu + n_measured)
+            self._chi2[n_measured] = 2.0 * gammaincinv(shape, self._levels)
+        return self._chi2[n_measured]
+
+    def widening(self, group: Group, given: Conditional) -> Widening:
+        """Say what widens a group's conditionals, as a function of the measurements."""
+        precision = precision_of(self._covariance(group.unknown_group), given, group)
+        return Widening(self.posterior.nu, self.chi2(len(given.observed)), precision)
+
+    @cached_property
+    def _levels(self) -> FloatArray:
+        """Stratified probabilities in an order that the draws themselves seed."""
+        n_draws = len(self.posterior.mean)
+        order = np.random.default_rng(self.posterior.seed + 1).permutation(n_draws)
+        levels: FloatArray = (order + 0.5) / n_draws
+        return levels
+
+    def conditionals(
+        self, evidence: Evidence
+    ) -> Iterator[tuple[Group, NDArray[np.intp], Conditional, FloatArray, FloatArray]]:
+        """Chunks of agents with their conditional.
+
+        Yields
+        ------
+        group : Group
+        rows : (a,), positions of the chunk's agents in the evidence
+        given : Conditional
+        mean : (S, a, K), conditional means
+        widening : (S, a or 1), what variances are multiplied by
+        """
+        n_draws, n_skills = self.posterior.mean.shape
+        size = max(1, CHUNK_CELLS // (n_draws * n_skills))
+        for group, given in self.groups(evidence):
+            precision = None
+            if self.heavy:
+                precision = precision_of(self._covariance(group.unknown_group), given, group)
+            for start in range(0, len(group.agents), size):
+                part = slice(start, start + size)
+                mean = self._mean(group.design[part])
+                residual = group.values[part][None] - mean[:, :, given.observed]
+                widening = np.ones((n_draws, 1))
+                if precision is not None:
+                    quad = np.einsum("sam,smn,san->sa", residual, precision, residual)
+                    c = self.chi2(len(given.observed))
+                    widening = (self.posterior.nu[:, None] + quad) / c[:, None]
+                yield group, group.agents[part], given, mean + residual @ given.gain, widening
+
+    def root(self, group: Group) -> FloatArray:
+        """Cholesky factors of the covariance of a group's measurements, (S, m, m)."""
+        block = self._covariance(group.unknown_group)[:, group.observed[:, None], group.observed]
+        return np.linalg.cholesky(block + np.diag(group.error_var))
+
+    def residuals(self, group: Group) -> FloatArray:
+        """Distances of a group's measurements from the population's means, (S, a, m)."""
+        residual: FloatArray = group.values - self._mean(group.design)[:, :, group.observed]
+        return residual
+
+    def log_density(self, evidence: Evidence) -> FloatArray:
+        """Log density of each agent's measurements under each posterior draw, (S, A).
+
+        Without the terms that are the same for all draws.
+        """
+        result = np.zeros((len(self.posterior.mean), len(evidence.agents)))
+        for group in evidence.groups():
+            m = len(group.observed)
+            if m:
+                root = self.root(group)
+                half_log_det = np.log(np.einsum("smm->sm", root)).sum(axis=1)[:, None]
+                quad = squared_distances(root, self.residuals(group))
+                result[:, group.agents] = -half_log_det - self._tail(quad, m)
+        return result
+
+    def _tail(self, quad: FloatArray, m: int) -> FloatArray:
+        """Minus the log density less the determinant's part, (S, A), up to a constant."""
+        if not self.heavy:
+            return 0.5 * quad
+        nu = self.posterior.nu[:, None]
+        gammas = gammaln(0.5 * (nu + m)) - gammaln(0.5 * nu) - 0.5 * m * np.log(nu)
+        tail: FloatArray = 0.5 * (nu + m) * np.log1p(quad / nu) - gammas
+        return tail
+
+    def components(
+        self, evidence: Evidence, extra_var: FloatArray
+    ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
+        """Agents, means (S, a, K) and sds (S, a or 1, K) of the mixture.
+
+        `extra_var` (K,) is the variance of a measurement's error, added before widening.
+        """
+        for _, rows, given, mean, widening in self.conditionals(evidence):
+            variance = (given.variance + extra_var)[:, None, :] * widening[:, :, None]
+            yield rows, mean, np.sqrt(variance)
+
+    def draws(
+        self, evidence: Evidence, extra_var: FloatArray
+    ) -> Iterator[tuple[NDArray[np.intp], FloatArray]]:
+        """Joint draws, working scale, (S, a, K); the same random numbers for every agent."""
+        theta, shared, error, fresh = self._common_numbers
+        for group, rows, given, mean, widening in self.conditionals(evidence):
+            deviation = theta
+            if group.unknown_group:
+                deviation = theta + self.posterior.group_sd[:, None] * np.einsum(
+                    "skr,sr->sk", self.posterior.loadings, shared
+                )
+            noise = error[:, group.observed] * np.sqrt(group.error_var)
+            simulated = deviation[:, group.observed] + noise
+            deviation = deviation - np.einsum("sm,smk->sk", simulated, given.gain)
+            deviation = deviation + np.sqrt(extra_var) * fresh
+            yield rows, mean + deviation[:, None, :] * np.sqrt(widening)[:, :, None]
+
+    @cached_property
+    def _common_numbers(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Deviations of the population (S, K), a group's pull (S, r), two errors (S, K) each.
+
+        Seeded by the draws themselves, so that a population always gives the same numbers.
+        """
+        rng = np.random.default_rng(self.posterior.seed)
+        shape = self.posterior.mean.shape
+        chol = np.linalg.cholesky(self.posterior.covariance)
+        theta = np.einsum("skj,sj->sk", chol, rng.standard_normal(shape))
+        error, fresh = rng.standard_normal(shape), rng.standard_normal(shape)
+        shared = rng.standard_normal(self.posterior.loadings[:, 0].shape)
+        return theta, shared, error, fresh
+
+
+def squared_distances(root: FloatArray, residual: FloatArray) -> FloatArray:
+    """Squared lengths (S, a) of residuals (S, a, m) in units of covariances with these roots."""
+    white = np.linalg.solve(root, np.swapaxes(residual, 1, 2))
+    return np.asarray(np.einsum("sma,sma->sa", white, white))
+
+
+def precision_of(covariance: FloatArray, given: Conditional, group: Group) -> FloatArray:
+    """Inverse of the covariance of the measurements, (S, m, m)."""
+    m = len(given.observed)
+    system = covariance[:, given.observed[:, None], given.observed] + np.diag(group.error_var)
+    return solve_spd(system, np.broadcast_to(np.eye(m), system.shape))

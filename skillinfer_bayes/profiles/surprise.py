@@ -1,0 +1,80 @@
+"""How surprising an agent's scores are, given what the population does.
+
+With m measurements at squared distance q from the population's mean, in units of their own
+covariance, a Gaussian row has q ~ chi-squared(m) and a Student-t row q / m ~ F(m, nu) (Kotz and
+Nadarajah (2004), Multivariate t Distributions and Their Applications,
+doi:10.1017/CBO9780511550683, section 1.3). Where every score has a scale of its own there is no
+such law; there each posterior draw's distance is set against that of one simulated agent (Gelman,
+Meng and Stern (1996), Posterior predictive assessment of model fitness via realized
+discrepancies, Statistica Sinica 6).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtrc, fdtrc
+
+from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.profiles.evidence import Evidence, Group
+from skillinfer_bayes.profiles.rows import RowConditioner, squared_distances
+
+type FloatArray = NDArray[np.float64]
+
+SURPRISING = 0.01
+
+
+def surprise(posterior: Posterior, evidence: Evidence) -> FloatArray:
+    """Posterior predictive p-value of each agent's measurements taken together.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    evidence : Evidence
+        Of A agents.
+
+    Returns
+    -------
+    array of shape (A,)
+        Probability that an agent of the population is at least as far from its mean; 1 for an
+        agent of whom nothing was measured. Small: the profile extrapolates.
+    """
+    return np.asarray(tail_probabilities(posterior, evidence).mean(axis=0))
+
+
+def tail_probabilities(posterior: Posterior, evidence: Evidence) -> FloatArray:
+    """Give the same under each posterior draw, (S, A)."""
+    result = np.ones((len(posterior.mean), len(evidence.agents)))
+    rows = RowConditioner(posterior)
+    for group in evidence.groups():
+        m = len(group.observed)
+        if not m:
+            continue
+        root = rows.root(group)
+        quad = squared_distances(root, rows.residuals(group))
+        if posterior.by_cell:
+            simulated = _simulated_deviations(posterior, group)
+            result[:, group.agents] = quad <= squared_distances(root, simulated)
+        elif rows.heavy:
+            result[:, group.agents] = fdtrc(m, posterior.nu[:, None], quad / m)
+        else:
+            result[:, group.agents] = chdtrc(m, quad)
+    return result
+
+
+def _simulated_deviations(posterior: Posterior, group: Group) -> FloatArray:
+    """One agent per posterior draw, less the mean, (S, 1, m), with a scale per score.
+
+    Seeded by the draws, so that the same agent always gets the same probability.
+    """
+    rng = np.random.default_rng([posterior.seed, 2])
+    n_draws, _, n_factors = posterior.loadings.shape
+    factors = rng.standard_normal((n_draws, n_factors))
+    if group.unknown_group:
+        factors *= np.sqrt(1.0 + posterior.group_sd**2)[:, None]
+    shared = np.einsum("skr,sr->sk", posterior.loadings[:, group.observed], factors)
+    noise = np.exp(posterior.agent_noise_sd * rng.standard_normal(n_draws))
+    own = posterior.own_sd[:, group.observed] * noise[:, None]
+    sd = np.sqrt(own**2 + group.error_var)
+    heavy = rng.standard_t(posterior.nu[:, None], size=own.shape)
+    return np.asarray((shared + sd * heavy)[:, None, :])

@@ -1,0 +1,69 @@
+"""Fits of scores that are on the working scale already, and populations drawn from the prior."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from skillinfer_bayes import History, Priors, SamplerSettings
+from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.inference.design import Design
+from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.rows import rows_of
+from skillinfer_bayes.inference.sampling import draw_prior, sample_posterior, sample_rows
+from skillinfer_bayes.testing import simulate_history
+
+SKILLS = ["a", "b", "c"]
+PRIORS = Priors(covariance="factor", rank=1, tails="normal")
+TINY = SamplerSettings(draws=50, tune=50, chains=2, cores=1, target_accept=0.8, random_seed=5)
+
+
+def test_a_historys_rows_give_the_historys_fit() -> None:
+    history = History.from_dataframe(simulate_history(20, 3, rank=1, random_seed=1).scores)
+    whole = sample_posterior(history, PRIORS, TINY, progressbar=False)
+    rows = rows_of(history, PRIORS)
+    posterior, stats = sample_rows(rows, history.skills, PRIORS, TINY, progressbar=False)
+    xr.testing.assert_equal(posterior, whole["posterior"].to_dataset())
+    xr.testing.assert_equal(stats["diverging"], whole["sample_stats/diverging"])
+    assert tuple(posterior["skill"].values) == history.skills
+
+
+def test_prior_draws_have_the_moments_that_the_priors_say() -> None:
+    draws = draw_prior(SKILLS, PRIORS, draws=4000, random_seed=3)
+    prior = Posterior(xr.DataTree.from_dict({"posterior": draws}))
+    assert prior.skills == tuple(SKILLS)
+    shared = PRIORS.general_mean**2 + PRIORS.general_sd**2
+    # the log-normal's second moment, its spread half-normal
+    own = np.exp(2.0 * PRIORS.own_log_mean + 2.0 * PRIORS.own_log_sd**2)
+    own /= np.sqrt(1.0 - 4.0 * PRIORS.own_spread_sd**2)
+    expected = np.full((3, 3), shared) + np.eye(3) * (PRIORS.loading_sd**2 + own)
+    assert prior.covariance.mean(axis=0) == pytest.approx(expected, abs=0.06)
+    assert prior.mean.mean(axis=0) == pytest.approx(np.zeros(3), abs=0.05)
+    # the mean is drawn as an agent is, in units of `mean_sd`
+    spread = np.einsum("si,sj->sij", prior.mean, prior.mean).mean(axis=0)
+    assert spread == pytest.approx(PRIORS.mean_sd**2 * expected, abs=0.06)
+    assert np.isinf(prior.nu).all()
+
+
+def test_prior_draws_repeat_with_their_seed() -> None:
+    priors = Priors(covariance="factor_lkj", tails="agent").resolve(3)
+    one, again, other = (draw_prior(SKILLS, priors, draws=200, random_seed=s) for s in (1, 1, 2))
+    xr.testing.assert_identical(one, again)
+    assert not one["mu"].equals(other["mu"])
+    assert (np.linalg.eigvalsh(one["covariance"].values) > 0.0).all()
+    log_nu = np.log(one["nu"].values)
+    assert log_nu.mean() == pytest.approx(priors.nu_log_mean, abs=0.15)
+    assert log_nu.std() == pytest.approx(priors.nu_log_sd, abs=0.1)
+
+
+def test_populations_with_a_scale_per_cell_have_no_such_draws() -> None:
+    with pytest.raises(ConfigError, match="`priors` must have tails 'normal' or 'agent'"):
+        draw_prior(SKILLS, Priors(covariance="factor", tails="cell"), draws=10, random_seed=1)
+
+
+def test_a_design_without_columns_is_that_of_a_history_without_groups() -> None:
+    history = History.from_dataframe(simulate_history(5, 3, random_seed=1).scores)
+    plain, empty = Design.of(history), Design.without_columns()
+    assert empty.labels == plain.labels == ()
+    assert empty.of_history(history).shape == (5, 0)
