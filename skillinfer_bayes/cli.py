@@ -3,25 +3,25 @@
 Results go to standard output; steps, times, warnings and errors go to standard error.
 
 Exit codes: 0 done; 1 the input, a file or the model's reply could not be used (one line says
-why); 2 wrong usage; 3 done, but the fit did not pass its convergence checks; 130 interrupted.
+why); 2 wrong usage; 3 done, but the fit did not pass its convergence checks; 4 done, but the
+model gave no usable answer and the profiles alone decided; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from skillinfer_bayes.cli_diagnose import diagnose
 from skillinfer_bayes.cli_io import (
     TABLE_SUFFIXES,
     check_output,
     described,
-    parse_task,
-    read_metadata,
+    load_population,
+    make_profiles,
     read_scores,
     write_profiles,
 )
@@ -32,21 +32,23 @@ from skillinfer_bayes.cli_options import (
     observations_argument,
     population_argument,
     quiet_option,
-    routing_options,
     seed_option,
 )
+from skillinfer_bayes.cli_routing import mcp, prompt, route
 from skillinfer_bayes.cli_steps import Steps, plain_warnings
-from skillinfer_bayes.exceptions import ConvergenceWarning, DecisionError, SkillinferError
+from skillinfer_bayes.exceptions import (
+    ConvergenceWarning,
+    DecisionError,
+    FallbackWarning,
+    SkillinferError,
+)
 
 if TYPE_CHECKING:
     from skillinfer_bayes.inference.priors import Covariance
-    from skillinfer_bayes.population import Population
     from skillinfer_bayes.profiles.engine import Kind
-    from skillinfer_bayes.profiles.profiles import Profiles
-    from skillinfer_bayes.profiles.task import Task
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 EXIT_NOT_CONVERGED = 3
+EXIT_FALLBACK = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -70,6 +72,8 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from error
         if any(issubclass(category, ConvergenceWarning) for category in seen):
             ctx.exit(EXIT_NOT_CONVERGED)
+        if any(issubclass(category, FallbackWarning) for category in seen):
+            ctx.exit(EXIT_FALLBACK)
         return result
 
 
@@ -90,7 +94,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 done, 1 input or file not usable, 2 wrong usage,
-    3 done but the fit did not pass its convergence checks, 130 interrupted.
+    3 done but the fit did not pass its convergence checks,
+    4 done but decided without the model, 130 interrupted.
     """
 
 
@@ -238,95 +243,12 @@ def profile(
     """
     if output is not None:
         check_output(output, TABLE_SUFFIXES)
-    profiles = _profiles(_load(population), observations, n_items)
+    profiles = make_profiles(load_population(population), observations, n_items)
     table = profiles.to_dataframe(ci_prob=ci_prob, kind=kind).reset_index()
     if output is None:
         click.echo(table.to_string(index=False, float_format="{:.3f}".format))
     else:
         write_profiles(table, output)
-
-
-@main.command()
-@population_argument
-@observations_argument
-@n_items_option
-@routing_options
-def prompt(
-    population: Path,
-    observations: Path,
-    n_items: Path | None,
-    weights: str,
-    description: str,
-    metadata: Path | None,
-    constraints: tuple[str, ...],
-    threshold: float | None,
-) -> None:
-    """Print the prompt that asks a language model to assign a task.
-
-    \b
-    Example:
-      skillinfer-bayes prompt population.nc new_agents.csv \\
-        --task 'math=1,code=0.3' --description 'Prove a lemma, check it in Python' \\
-        --metadata costs.csv --constraint 'prefer agents under 1000ms' --threshold 0.8
-    """
-    from skillinfer_bayes.routing.prompt import build_prompt
-
-    task = _task(weights, description)
-    facts = None if metadata is None else read_metadata(metadata)
-    profiles = _profiles(_load(population), observations, n_items)
-    click.echo(build_prompt(task, profiles, facts, constraints, threshold))
-
-
-@main.command()
-@population_argument
-@observations_argument
-@n_items_option
-@routing_options
-@click.option("--model", default="gpt-4o-mini", show_default=True, help="The model to ask.")
-@click.option("--base-url", help="Another server that speaks the OpenAI chat protocol.")
-@click.option("--json", "as_json", is_flag=True, help="Print the decision as one JSON object.")
-def route(
-    population: Path,
-    observations: Path,
-    n_items: Path | None,
-    weights: str,
-    description: str,
-    metadata: Path | None,
-    constraints: tuple[str, ...],
-    threshold: float | None,
-    model: str,
-    base_url: str | None,
-    as_json: bool,
-) -> None:
-    """Let a language model assign a task.
-
-    Sends the prompt and prints the model's reasoning and the agent that it chose. The key is read
-    from the environment variable OPENAI_API_KEY; set it to any word for a server that needs none.
-    Without it, the prompt is printed and nothing is sent.
-
-    \b
-    Example:
-      skillinfer-bayes route population.nc new_agents.csv --task 'math=1,code=0.3' \\
-        --model gpt-4o-mini
-    """
-    from skillinfer_bayes.routing.orchestrator import orchestrate
-    from skillinfer_bayes.routing.prompt import build_prompt
-
-    task = _task(weights, description)
-    facts = None if metadata is None else read_metadata(metadata)
-    profiles = _profiles(_load(population), observations, n_items)
-    if not os.environ.get(KEY_VARIABLE):
-        click.echo(build_prompt(task, profiles, facts, constraints, threshold))
-        click.echo(f"{KEY_VARIABLE} is not set: this is the prompt; nothing was sent.", err=True)
-        return
-    decision = orchestrate(
-        task, profiles, facts, constraints, threshold, model=model, base_url=base_url
-    )
-    if as_json:
-        shown = {name: getattr(decision, name) for name in ("agent", "reasoning", "reply", "model")}
-        click.echo(json.dumps(shown, ensure_ascii=False))
-    else:
-        click.echo(f"{decision.reasoning}\n\nASSIGNED: {decision.agent}")
 
 
 @main.command()
@@ -338,7 +260,7 @@ def info(population: Path) -> None:
     Example:
       skillinfer-bayes info population.nc
     """
-    for name, value in described(_load(population)):
+    for name, value in described(load_population(population)):
         click.echo(f"{name:<12} {value}")
 
 
@@ -347,21 +269,8 @@ def _load_sampler() -> None:
     importlib.import_module("skillinfer_bayes.inference.sampling")
 
 
-def _load(path: Path) -> Population:
-    from skillinfer_bayes.population import Population
-
-    return Population.load(path)
-
-
-def _task(weights: str, description: str) -> Task:
-    from skillinfer_bayes.profiles.task import Task
-
-    return Task(parse_task(weights), description)
-
-
-def _profiles(population: Population, observations: Path, n_items: Path | None) -> Profiles:
-    counts = None if n_items is None else read_scores(n_items)
-    return population.profiles(read_scores(observations), n_items=counts)
+for command in (diagnose, prompt, route, mcp):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

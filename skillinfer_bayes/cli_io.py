@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from skillinfer_bayes.population import Population
+    from skillinfer_bayes.profiles.profiles import Profiles
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".json")
 
@@ -194,7 +195,20 @@ def _read_text(path: Path, error_type: type[InputError]) -> str:
         raise error_type(f"{str(path)!r} cannot be read: {error}") from error
 
 
-def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
+def load_population(path: Path) -> Population:
+    """Read a population file."""
+    from skillinfer_bayes.population import Population
+
+    return Population.load(path)
+
+
+def make_profiles(population: Population, observations: Path, n_items: Path | None) -> Profiles:
+    """Profile the agents of a table of scores, with a table of item counts where there is one."""
+    counts = None if n_items is None else read_scores(n_items)
+    return population.profiles(read_scores(observations), n_items=counts)
+
+
+def check_output(path: Path, suffixes: tuple[str, ...], option: str = "--output") -> Path:
     """Refuse an output file that could not be written, before any long work.
 
     Parameters
@@ -202,6 +216,8 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
     path : Path
     suffixes : tuple of str
         Endings that are understood.
+    option : str, default "--output"
+        Which option the file comes from.
 
     Returns
     -------
@@ -215,11 +231,11 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
         or cannot be written to.
     """
     if path.suffix.lower() not in suffixes:
-        raise ConfigError(f"`--output` must end in {' or '.join(suffixes)}, got {str(path)!r}")
+        raise ConfigError(f"`{option}` must end in {' or '.join(suffixes)}, got {str(path)!r}")
     folder = path.resolve().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ConfigError(
-            f"`--output` must be a file in an existing folder that you may write to, "
+            f"`{option}` must be a file in an existing folder that you may write to, "
             f"got {str(path)!r}"
         )
     return path

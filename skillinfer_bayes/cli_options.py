@@ -24,6 +24,22 @@ n_items_option = click.option(
 )
 
 
+class SkillCount(click.ParamType[str | int]):
+    """The words task and all, or a number of skills."""
+
+    name = "task|all|N"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        """Read the option's text."""
+        if value in ("task", "all") or isinstance(value, int):
+            return value
+        if value.isascii() and value.isdigit() and int(value) >= 1:
+            return int(value)
+        self.fail(f"{value!r} is not task, all or a number from 1.", param, ctx)
+
+
 def _all_of(*decorators: Decorator) -> Decorator:
     """Apply several decorators as if they were written one under the other."""
 
@@ -99,11 +115,89 @@ routing_options = _all_of(
         "--constraint",
         "constraints",
         multiple=True,
-        help="A rule for the decision; give it as often as needed.",
+        help="A wish in words that the model should weigh; give it as often as needed.",
+    ),
+    click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        help="A hard limit that agents must keep, such as 'avg_latency_ms < 1000', "
+        "'P(code > 0.7) >= 0.9' or 'observed(math)'; give it as often as needed.",
     ),
     click.option(
         "--threshold",
         type=float,
         help="Also give the probability that the task fit exceeds this score.",
+    ),
+    click.option(
+        "--skills",
+        type=SkillCount(),
+        default="task",
+        show_default=True,
+        help="How much of each profile to show: the task's skills, all skills, or a number.",
+    ),
+    click.option(
+        "--compact/--blocks",
+        "compact",
+        default=None,
+        help="One line per agent, or a block of lines; by default one line from 50 agents on.",
+    ),
+    click.option(
+        "--token-budget",
+        type=click.IntRange(min=1),
+        help="Most tokens that the prompt may have; it is shortened until it fits.",
+    ),
+)
+
+asking_options = _all_of(
+    click.option("--model", default="gpt-4o-mini", show_default=True, help="The model to ask."),
+    click.option("--base-url", help="Another server that speaks the OpenAI chat protocol."),
+    click.option(
+        "--answer-form",
+        type=click.Choice(["auto", "json", "text"]),
+        default="auto",
+        show_default=True,
+        help="Ask for JSON by a strict schema, for text, or for JSON where the server knows it.",
+    ),
+    click.option(
+        "--votes",
+        type=click.IntRange(1, 100),
+        default=1,
+        show_default=True,
+        help="Ask so often, with the agents in another order each time; most votes win.",
+    ),
+    click.option("--seed", type=click.IntRange(min=0), help="Shuffle the agents, repeatably."),
+    _count("--max-tokens", 500, "Longest reply, in tokens."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=60.0,
+        show_default=True,
+        help="Seconds to wait for the server.",
+    ),
+    click.option(
+        "--max-retries",
+        type=click.IntRange(min=0),
+        default=2,
+        show_default=True,
+        help="How often a failed request is sent again.",
+    ),
+    click.option(
+        "--fallback/--no-fallback",
+        default=True,
+        show_default=True,
+        help="Let the profiles alone decide where the model gives no usable answer.",
+    ),
+    click.option(
+        "--cost-weight",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        help="Score given up per unit of cost_per_1k, in the choice of the profiles alone.",
+    ),
+    click.option(
+        "--latency-weight",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        help="Score given up per ms of avg_latency_ms, in the choice of the profiles alone.",
     ),
 )

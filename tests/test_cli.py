@@ -12,7 +12,7 @@ from skillinfer_bayes.cli import main
 from skillinfer_bayes.cli_steps import Steps, plain_warnings
 from skillinfer_bayes.exceptions import ConvergenceWarning, HistoryWarning, SkillinferError
 
-COMMANDS = ("demo", "fit", "info", "profile", "prompt", "route")
+COMMANDS = ("demo", "diagnose", "fit", "info", "mcp", "profile", "prompt", "route")
 
 
 def run(*arguments: object) -> Result:

@@ -174,7 +174,7 @@ def test_route_with_a_key_prints_the_decision(
     result = run(*arguments, "--base-url", "http://localhost:1/v1")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "It costs less.\n\nASSIGNED: cheap\n"
-    assert asked == {"model": "m", "base_url": "http://localhost:1/v1"}
+    assert (asked["model"], asked["base_url"]) == ("m", "http://localhost:1/v1")
     as_json = json.loads(run(*arguments, "--json").stdout)
     assert as_json["agent"] == "cheap"
     assert as_json["reply"].endswith("ASSIGNED: cheap")

@@ -9,7 +9,10 @@ import pytest
 import skillinfer_bayes
 
 PUBLIC = [
+    "Comparison",
     "Decision",
+    "Eligibility",
+    "EvaluationPlan",
     "History",
     "MatchResult",
     "Population",
@@ -22,10 +25,23 @@ PUBLIC = [
     "SkillinferError",
     "SkillinferWarning",
     "Task",
+    "Utility",
+    "apply_constraints",
     "build_prompt",
+    "calibration",
+    "compare",
+    "estimate_tokens",
+    "held_out",
+    "held_out_cells",
+    "learning_curve",
+    "next_evaluations",
     "orchestrate",
+    "orchestrate_async",
+    "parse_constraint",
     "parse_decision",
     "rank_agents",
+    "sbc",
+    "summarise_held_out",
 ]
 
 

@@ -18,6 +18,7 @@ from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.context import Context, check_threshold
 from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.evidence import Evidence, Observation, evidence_of_one
+from skillinfer_bayes.profiles.surprise import surprise
 from skillinfer_bayes.profiles.tables import draws_array, match_frame, summary_frame
 from skillinfer_bayes.profiles.task import MatchResult, Skill, Task
 
@@ -115,6 +116,15 @@ class Profile:
         if not self._reweight:
             return 0.0
         return float(self._context.engine.khat(self._evidence)[0])
+
+    @property
+    def surprise(self) -> float:
+        """Chance that an agent of the population is as unusual in all its scores together.
+
+        1 without scores; below 0.01 the history holds nothing like them, and what is inferred
+        extrapolates.
+        """
+        return float(surprise(self._context.posterior, self._evidence)[0])
 
     def observe(
         self,

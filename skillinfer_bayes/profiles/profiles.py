@@ -12,6 +12,7 @@ from skillinfer_bayes.profiles.context import Context
 from skillinfer_bayes.profiles.engine import Kind, Method
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.profile import Profile
+from skillinfer_bayes.profiles.surprise import surprise
 from skillinfer_bayes.profiles.tables import (
     draws_array,
     match_frame,
@@ -86,6 +87,12 @@ class Profiles(Mapping[str, Profile]):
 
     def __contains__(self, agent: object) -> bool:
         return agent in self.agents
+
+    @property
+    def surprise(self) -> pd.Series:
+        """How unusual each agent's scores are, indexed by agent; see `Profile.surprise`."""
+        values = surprise(self._context.posterior, self._evidence)
+        return pd.Series(values, index=pd.Index(list(self.agents), name="agent"), name="surprise")
 
     def to_dataset(
         self, *, ci_prob: float = 0.9, kind: Kind = "skill", method: Method = "auto"

@@ -21,8 +21,6 @@ from skillinfer_bayes.profiles.rows import RowConditioner, squared_distances
 
 type FloatArray = NDArray[np.float64]
 
-SURPRISING = 0.01
-
 
 def surprise(posterior: Posterior, evidence: Evidence) -> FloatArray:
     """Posterior predictive p-value of each agent's measurements taken together.

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: Below this chance an agent's observed scores are unlike anything in the history.
+SURPRISING = 0.01
+
+
 class ProfileLike(Protocol):
     """One agent's skills."""
 
@@ -51,6 +55,31 @@ class HasNormalized(Protocol):
     @property
     def normalized(self) -> bool:
         """Whether 0 and 1 stand for the lowest and highest scores of the history."""
+
+
+@runtime_checkable
+class HasSurprise(Protocol):
+    """A profile that says how unusual its observed scores are."""
+
+    @property
+    def surprise(self) -> float:
+        """Chance that an agent of the history is as unusual; 1 without observed scores."""
+
+
+def surprise_of(profile: ProfileLike) -> float:
+    """Tell how unusual a profile's observed scores are.
+
+    Parameters
+    ----------
+    profile : ProfileLike
+        A profile that does not say so is taken not to be unusual at all.
+
+    Returns
+    -------
+    float
+        Probability; small is unusual.
+    """
+    return float(profile.surprise) if isinstance(profile, HasSurprise) else 1.0
 
 
 def is_normalized(profile: ProfileLike) -> bool:

@@ -1,4 +1,4 @@
-r"""Text that comes from outside, made safe to show in a prompt and to read back from a reply.
+r"""Text that comes from outside, made safe to show in a prompt.
 
 A name, a description or a metadata value is data. Two things could make it more than that: a
 line break, which would let it add lines of its own to the prompt, and the decision marker
@@ -12,12 +12,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from skillinfer_bayes.exceptions import DecisionError, InputError, closest_match_hint
+from skillinfer_bayes.exceptions import InputError
 
 MARKER = re.compile(r"ASSIGNED(?P<between>[\s*_`]*):")
-# Models like to decorate the final line: "**ASSIGNED: name**", "> ASSIGNED: name".
-DECISION_LINE = re.compile(r"[\s>*_`#-]*" + MARKER.pattern + r"(?P<answer>.*)")
-DECORATION = "*` \t"
 # Names with these characters could be confused with a label's quotes or a reply's decoration.
 AMBIGUOUS = frozenset("\"'`*<>\\")
 # A text that starts a line of the prompt with one of these could pass for a heading or a fence.
@@ -26,7 +23,6 @@ MARKUP = frozenset("#`~>-=*+_|<")
 # nor reorder text.
 JOINERS = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
 SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-SHOWN_REPLY_LENGTH = 600
 
 
 def is_text(value: object) -> bool:
@@ -116,97 +112,35 @@ def agent_label(name: str) -> str:
     return name if _is_plain(name) else quoted(name)
 
 
-def parse_decision(reply: str, agents: Iterable[str]) -> str:
-    """Read the decision from an orchestrating model's reply.
+def agent_ids(names: Iterable[str]) -> dict[str, str]:
+    """Give every agent a name that a strict JSON Schema can list.
 
-    Only the last line that starts with ``ASSIGNED:`` counts, and what it says must be one
-    agent's label or name, whole: nothing is guessed from part of a name.
-
-    Parameters
-    ----------
-    reply : str
-        What the model answered.
-    agents : iterable of str
-        The agents that could be chosen.
-
-    Returns
-    -------
-    str
-        The agent, spelled as in `agents`.
-
-    Raises
-    ------
-    DecisionError
-        If there is no such line or it names no known agent; the error carries the reply.
-    """
-    return read_decision(reply, agents)[0]
-
-
-def read_decision(reply: str, agents: Iterable[str]) -> tuple[str, str]:
-    """Read the decision as `parse_decision` does, and the reasoning that led to it.
+    Servers refuse schemas whose values hold quotes or line breaks, so an agent whose label is
+    not its plain name goes by its number.
 
     Parameters
     ----------
-    reply : str
-    agents : iterable of str
+    names : iterable of str
 
     Returns
     -------
-    agent : str
-    reasoning : str
-        The reply up to the decision, without blank space around it.
+    dict of str to str
+        From ids to names, in the order given: a plain name is its own id, any other agent is
+        ``agent-2`` if it is the second. No two agents have the same id.
 
     Raises
     ------
-    DecisionError
-        As `parse_decision`.
+    InputError
+        If a name is not a text, or blank.
     """
-    names = list(agents)
-    lines = reply.splitlines()
-    for position in range(len(lines) - 1, -1, -1):
-        match = DECISION_LINE.fullmatch(lines[position])
-        if match:
-            agent = _match_agent(match["answer"], names, reply)
-            return agent, "\n".join(lines[:position]).strip()
-    raise DecisionError(
-        "the reply must have a line that starts with 'ASSIGNED:', got none; "
-        f"ask again, or allow a longer reply; {_shown(reply)}",
-        reply=reply,
-    )
-
-
-def _match_agent(answer: str, names: list[str], reply: str) -> str:
-    by_label = {agent_label(name): name for name in names}
-    texts = _readings(answer)
-    for text in texts:
-        if text in by_label:
-            return by_label[text]
-    found = {name for text in texts for name in names if name.strip() == text}
-    if len(found) == 1:
-        return found.pop()
-    if found:
-        raise DecisionError(
-            f"the decision must name one agent, got {answer.strip()!r}, which could mean "
-            f"{' or '.join(map(repr, sorted(found)))}; rename one of them; {_shown(reply)}",
-            reply=reply,
-        )
-    raise DecisionError(
-        f"the decision must name one of the agents, got {answer.strip()!r}; "
-        f"{closest_match_hint(texts[-1], names)}; {_shown(reply)}",
-        reply=reply,
-    )
-
-
-def _readings(answer: str) -> list[str]:
-    """List what an answer may mean, from the literal reading to the most stripped one."""
-    literal = answer.strip()
-    bare = literal.strip(DECORATION)
-    full_stop = bare.removesuffix(".").strip(DECORATION)
-    readings = [literal, bare, full_stop]
-    for text in (bare, full_stop):
-        if len(text) > 2 and (text[0], text[-1]) in {('"', '"'), ("'", "'"), ("<", ">")}:
-            readings.append(text[1:-1].strip())
-    return list(dict.fromkeys(readings))
+    labels = {name: agent_label(name) for name in names}
+    ids: dict[str, str] = {}
+    for number, (name, label) in enumerate(labels.items(), start=1):
+        candidate = label if label == name else f"agent-{number}"
+        while candidate in ids or (candidate != name and candidate in labels):
+            candidate += "x"
+        ids[candidate] = name
+    return ids
 
 
 def _is_plain(name: str) -> bool:
@@ -236,8 +170,3 @@ def _visible(character: str) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-def _shown(reply: str) -> str:
-    cut = reply if len(reply) <= SHOWN_REPLY_LENGTH else f"...{reply[-SHOWN_REPLY_LENGTH:]}"
-    return f"the reply was {cut!r}"

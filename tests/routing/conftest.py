@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
+from chat_server import Server
 from stand_in import StandInProfile
 
 from skillinfer_bayes.profiles.task import Task
@@ -48,3 +51,20 @@ def constraints():
         "Budget is moderate: avoid the most expensive option unless clearly the best fit",
         'If an agent\'s key skills are "inferred" rather than "observed", note the added risk',
     ]
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.release.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def no_settings(monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,104 +1,32 @@
 from __future__ import annotations
 
 import dataclasses
-import http.server
-import json
 import socket
 import sys
-import threading
 import time
 import traceback
 
 import openai
 import pytest
+from chat_server import completion
 from stand_in import StandInProfile
 
 from skillinfer_bayes.exceptions import ConfigError, DecisionError, MissingDependencyError
 from skillinfer_bayes.routing.labels import agent_label
-from skillinfer_bayes.routing.orchestrator import Decision, orchestrate, parse_decision
+from skillinfer_bayes.routing.orchestrator import orchestrate, parse_decision
 from skillinfer_bayes.routing.prompt import build_prompt
 
 KEY = "sk-test-0123456789-very-secret"
 AGENTS = ("gpt-4o", "claude-3.5", "gemini-pro")
 
-
-def completion(content, **message):
-    choice = {
-        "index": 0,
-        "finish_reason": "stop",
-        "message": {"role": "assistant", "content": content, **message},
-    }
-    return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """A chat server that gives one prepared answer and remembers what it was sent."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.received = []
-        self.release = threading.Event()
-        self.answer(completion("ASSIGNED: gpt-4o"))
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def answer(self, body, status=200, kind="application/json", wait=False):
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.prepared = (raw, status, kind, wait)
-
-    def handle_error(self, request, client_address):
-        """Stay silent when a client has hung up: the time-out test does."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        """Stay silent."""
-
-    def do_POST(self):
-        raw, status, kind, wait = self.server.prepared
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append(
-            (
-                self.path,
-                {key.lower(): value for key, value in self.headers.items()},
-                json.loads(body),
-            )
-        )
-        if wait:
-            self.server.release.wait(10)
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-
-@pytest.fixture
-def server():
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield running
-        running.release.set()
-        running.shutdown()
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch):
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 @pytest.fixture
 def ask(server, task, profiles):
     def call(**changes):
         options = {"base_url": server.url, "api_key": KEY, "max_retries": 0, "timeout": 5}
-        options |= changes
+        options |= {"answer_form": "text", "fallback": False} | changes
         agents = options.pop("profiles", profiles)
         return orchestrate(task, agents, **options)
 
@@ -142,10 +70,14 @@ class TestDecided:
             api_key=KEY,
             max_tokens=77,
             max_retries=0,
+            answer_form="text",
         )
         prompt = build_prompt(task, profiles, metadata, rules, 0.8, descriptions={"math": "proofs"})
         reasoning = "gpt-4o fits best,\nbut costs more."
-        assert decision == Decision("gemini-pro", reasoning, reply, prompt, "tiny")
+        assert decision.agent == "gemini-pro"
+        assert decision.reasoning == reasoning
+        assert (decision.reply, decision.prompt, decision.model) == (reply, prompt, "tiny")
+        assert not decision.fallback
         [(path, headers, body)] = server.received
         assert path == "/v1/chat/completions"
         assert headers["authorization"] == f"Bearer {KEY}"
@@ -168,7 +100,7 @@ class TestDecided:
         with openai.OpenAI(api_key=KEY, base_url=server.url, max_retries=0) as client:
             for timeout in (None, 5):
                 decision = orchestrate(task, profiles, client=client, timeout=timeout)
-                assert decision.agent == "gpt-4o"
+                assert decision.agent == "gpt-4o"  # although JSON was asked for
             assert not client.is_closed()
         assert len(server.received) == 2
 
@@ -191,7 +123,7 @@ class TestDecided:
         server.answer(completion(f"Because.\nASSIGNED: {agent_label(name)}"))
         decision = ask(profiles=profiles)
         assert decision.agent == name
-        assert f"\n{agent_label(name)}:\n" in server.received[0][2]["messages"][0]["content"]
+        assert f"\n{agent_label(name)}:\n" in server.bodies[0]["messages"][0]["content"]
 
     def test_a_reply_that_repeats_the_key(self, server, ask, fails):
         server.answer(completion(f"{KEY}\nASSIGNED: gpt-4o"))
@@ -205,6 +137,12 @@ class TestUndecided:
             r"got 'gpt-4'; did you mean 'gpt-4o'\?; the reply was", completion("ASSIGNED: gpt-4")
         )
         assert error.reply == "ASSIGNED: gpt-4"
+
+    def test_the_error_holds_the_audit_record(self, fails):
+        record = fails("HTTP 500", b"oops", status=500, kind="text/plain").record
+        assert record["agent"] is None
+        assert record["bayes_choice"] == "gpt-4o"
+        assert "HTTP 500" in record["votes"][0]["attempts"][0]["problem"]
 
     def test_missing_line(self, fails):
         error = fails("starts with 'ASSIGNED:', got none", completion("I would take gpt-4o."))
@@ -302,7 +240,7 @@ class TestFailures:
                 raise RuntimeError(f"broken with {KEY}")
 
         with pytest.raises(DecisionError, match=r"the server failed \(RuntimeError\)") as caught:
-            orchestrate(task, profiles, client=Broken())
+            orchestrate(task, profiles, client=Broken(), fallback=False)
         assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
@@ -321,7 +259,10 @@ class TestSettings:
             ({"max_tokens": 2.5}, r"`max_tokens` must be a whole number from 1, got 2.5"),
             ({"timeout": 0}, r"`timeout` must be a number of seconds above 0, got 0"),
             ({"timeout": float("nan")}, r"`timeout` must be .* got nan"),
-            ({"max_retries": -1}, r"`max_retries` must not be negative, got -1"),
+            ({"timeout": "5"}, r"`timeout` must be .* got '5'"),
+            ({"timeout": True}, r"`timeout` must be .* got True"),
+            ({"max_retries": -1}, r"`max_retries` must be a whole number from 0, got -1"),
+            ({"max_retries": "2"}, r"`max_retries` must be .* got '2'"),
             ({"base_url": f"http://me:{KEY}@127.0.0.1:port/v1"}, r"`base_url` must be an address"),
         ],
     )

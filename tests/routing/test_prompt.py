@@ -20,8 +20,9 @@ from skillinfer_bayes.exceptions import (
     UnknownSkillError,
 )
 from skillinfer_bayes.profiles.task import Task
-from skillinfer_bayes.routing.labels import agent_label, one_line, parse_decision
+from skillinfer_bayes.routing.labels import agent_label, one_line
 from skillinfer_bayes.routing.prompt import build_prompt
+from skillinfer_bayes.routing.replies import parse_decision
 
 GOLDEN = Path(__file__).with_name("golden_prompt.txt")
 HEADINGS = ["## Task", "## Available agents", "## Constraints", "## Instructions"]
@@ -207,6 +208,24 @@ class TestMetadata:
 
 
 class TestBadInput:
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"constraints": None}, InputError, "`constraints` must be a list of texts, got None"),
+            ({"constraints": 3}, InputError, "`constraints` must be a list of texts, got 3"),
+            ({"metadata": ["gpt-4o"]}, MetadataError, "`metadata` must map agents to mappings"),
+            ({"descriptions": ["math"]}, InputError, "`descriptions` must map skills to texts"),
+            ({"descriptions": {"math": 3}}, InputError, "`descriptions` must map skills to texts"),
+        ],
+    )
+    def test_of_another_kind(self, task, profiles, change, error, message):
+        with pytest.raises(error, match=message):
+            build_prompt(task, profiles, **change)
+
+    def test_a_list_of_profiles(self, task, profiles):
+        with pytest.raises(InputError, match="`profiles` must map agents to profiles, got list"):
+            build_prompt(task, list(profiles.values()))
+
     def test_no_profiles(self, task):
         with pytest.raises(InputError, match=r"`profiles` must hold at least one agent"):
             build_prompt(task, {})

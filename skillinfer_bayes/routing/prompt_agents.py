@@ -1,0 +1,311 @@
+"""The agents' part of the prompt: a block for each agent, or one line each where there are many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from skillinfer_bayes.exceptions import ConfigError, InputError
+from skillinfer_bayes.profiles.task import MatchResult, Task
+from skillinfer_bayes.routing.interfaces import (
+    SURPRISING,
+    BatchMatcher,
+    ProfileLike,
+    is_normalized,
+    surprise_of,
+)
+from skillinfer_bayes.routing.labels import agent_ids, agent_label, one_line
+from skillinfer_bayes.routing.prompt_metadata import (
+    check_metadata,
+    metadata_cell,
+    metadata_columns,
+    metadata_lines,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: How much of each profile to show: the task's skills, all of them, or so many.
+type SkillChoice = Literal["task", "all"] | int
+
+
+@runtime_checkable
+class BatchPredictor(Protocol):
+    """A mapping of profiles that can predict all skills of all of its agents at once."""
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return mean, std and source, indexed by agent and skill."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """What the prompt can say about one agent.
+
+    Parameters
+    ----------
+    name : str
+    skills : mapping of str to mapping
+        `mean`, `std` and `source` of each skill that may be shown.
+    match : MatchResult
+        Task fit.
+    normalized : bool
+        Whether the task fit is rescaled by the history's range.
+    metadata : mapping or None
+    surprise : float, default 1.0
+        Chance that an agent of the history is as unusual in its observed scores.
+    """
+
+    name: str
+    skills: Mapping[str, Mapping[str, Any]]
+    match: MatchResult
+    normalized: bool
+    metadata: Mapping[str, object] | None
+    surprise: float = 1.0
+
+    @property
+    def warning(self) -> str:
+        """What to say of an agent whose scores the history finds surprising; else nothing."""
+        if not self.surprise < SURPRISING:
+            return ""
+        return "observed scores are unlike the history's; inferred skills may be far off"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTexts:
+    """All agents of a prompt, ready to be written in any order and form.
+
+    Parameters
+    ----------
+    facts : mapping of str to AgentFacts
+        By name, in the order given.
+    ids : mapping of str to str
+        Id by name, for replies in JSON.
+    task_skills : tuple of str
+        The task's skills, the most important first.
+    skills : tuple of str
+        The skills to show: the task's first.
+    digits : mapping of str to int
+        Decimal places by skill.
+    threshold : float or None
+    """
+
+    facts: Mapping[str, AgentFacts]
+    ids: Mapping[str, str]
+    task_skills: tuple[str, ...]
+    skills: tuple[str, ...]
+    digits: Mapping[str, int]
+    threshold: float | None
+
+    def blocks(self, order: Sequence[str], n_skills: int, *, as_ids: bool) -> str:
+        """Write a block of lines for each agent.
+
+        Parameters
+        ----------
+        order : sequence of str
+            Names of the agents.
+        n_skills : int
+            How many skills to show.
+        as_ids : bool
+            Name agents by their ids.
+
+        Returns
+        -------
+        str
+        """
+        return "\n".join(
+            line for name in order for line in self._block(self.facts[name], n_skills, as_ids)
+        )
+
+    def table(self, order: Sequence[str], n_skills: int, *, as_ids: bool) -> str:
+        """Write one line for each agent; parameters as `blocks`.
+
+        Columns are separated by tabs, which no text from outside can contain.
+        """
+        shown = self.skills[:n_skills]
+        above = [] if self.threshold is None else [f"P>{self.threshold:g}"]
+        extra = metadata_columns(fact.metadata or {} for fact in self.facts.values())
+        lines = [["Agent", "Task fit", *above, *map(one_line, shown), *extra.values()]]
+        lines += [self._row(self.facts[name], shown, list(extra), as_ids) for name in order]
+        if any(facts.warning for facts in self.facts.values()):
+            lines[0].append("Caution")
+            for cells, name in zip(lines[1:], order, strict=True):
+                cells.append(self.facts[name].warning or "-")
+        return "\n".join("\t".join(cells) for cells in lines)
+
+    def _block(self, facts: AgentFacts, n_skills: int, as_ids: bool) -> list[str]:
+        lines = [f"{self._heading(facts.name, as_ids)}:", "  Skill profile:"]
+        for position, skill in enumerate(self.skills[:n_skills]):
+            if position == len(self.task_skills):
+                lines.append("  Other skills:")
+            mean, std, source = self._numbers(facts, skill)
+            lines.append(f"    {one_line(skill)}: {mean} ± {std} ({source})")
+        score, std = self._fit(facts)
+        if self.threshold is None:
+            lines.append(f"  Task fit: {score} ± {std}")
+        else:
+            lines.append(
+                f"  Task fit: {score} (P>{self.threshold:g} = {facts.match.p_above_threshold:.0%})"
+            )
+        if facts.warning:
+            lines.append(f"  Caution: {facts.warning}")
+        return lines + [f"  {line}" for line in metadata_lines(facts.metadata or {})]
+
+    def _row(
+        self, facts: AgentFacts, skills: Sequence[str], keys: Sequence[object], as_ids: bool
+    ) -> list[str]:
+        score, std = self._fit(facts)
+        cells = [self._heading(facts.name, as_ids), f"{score}±{std}"]
+        if self.threshold is not None:
+            cells.append(f"{facts.match.p_above_threshold:.0%}")
+        for skill in skills:
+            mean, spread, source = self._numbers(facts, skill)
+            cells.append(f"{mean}±{spread}{'*' if source == 'observed' else ''}")
+        return cells + [metadata_cell(facts.metadata or {}, key) for key in keys]
+
+    def _heading(self, name: str, as_ids: bool) -> str:
+        label = agent_label(name)
+        if not as_ids or self.ids[name] == label:
+            return label
+        return f"{self.ids[name]}, named {label}"
+
+    def _numbers(self, facts: AgentFacts, skill: str) -> tuple[str, str, str]:
+        row, places = facts.skills[skill], self.digits[skill]
+        return f"{row['mean']:z.{places}f}", f"{row['std']:.{places}f}", row["source"]
+
+    def _fit(self, facts: AgentFacts) -> tuple[str, str]:
+        places = 2 if facts.normalized else max(self.digits[skill] for skill in self.task_skills)
+        return f"{facts.match.score:z.{places}f}", f"{facts.match.std:.{places}f}"
+
+
+def gather_agents(
+    task: Task,
+    profiles: Mapping[str, ProfileLike],
+    metadata: Mapping[str, Mapping[str, object]] | None,
+    threshold: float | None,
+    skills: SkillChoice,
+) -> AgentTexts:
+    """Ask every profile once for all that the prompt may show.
+
+    Parameters
+    ----------
+    task, profiles, metadata, threshold, skills
+        As in `skillinfer_bayes.routing.prompt.build_prompt`.
+
+    Returns
+    -------
+    AgentTexts
+
+    Raises
+    ------
+    InputError, MetadataError, ConfigError, UnknownSkillError, ThresholdError
+        As `build_prompt`.
+    """
+    given_profiles: object = profiles
+    if not isinstance(given_profiles, Mapping):
+        raise InputError(
+            f"`profiles` must map agents to profiles, got {type(profiles).__name__}; write for "
+            "example {'agent-a': population.profile()}"
+        )
+    if not profiles:
+        raise InputError(
+            "`profiles` must hold at least one agent, got none; there is nothing to choose from"
+        )
+    known = check_metadata(metadata, profiles)
+    ids = {name: label for label, name in agent_ids(profiles).items()}
+    given = dict(profiles)  # a table of profiles makes each anew when asked
+    wanted = _wanted_skills(task, given, skills)
+    rows, matches = _asked(task, profiles, given, wanted, threshold)
+    facts = {
+        name: AgentFacts(
+            name,
+            rows[name],
+            matches[name],
+            is_normalized(profile),
+            known.get(name),
+            surprise_of(profile),
+        )
+        for name, profile in given.items()
+    }
+    shown = _shown_skills(task, wanted, facts, skills)
+    digits = {skill: _places(skill, given, facts) for skill in shown}
+    return AgentTexts(facts, ids, task.skills, shown, digits, threshold)
+
+
+def _asked(
+    task: Task,
+    profiles: Mapping[str, ProfileLike],
+    given: Mapping[str, ProfileLike],
+    skills: tuple[str, ...],
+    threshold: float | None,
+) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, MatchResult]]:
+    """Give every agent's skills and task fit; a table that can do it in one pass is asked once."""
+    if not isinstance(profiles, BatchPredictor) or not isinstance(profiles, BatchMatcher):
+        rows = {
+            name: {skill: dict(profile.predict(skill)) for skill in skills}
+            for name, profile in given.items()
+        }
+        matches = {
+            name: profile.match_score(task, threshold=threshold) for name, profile in given.items()
+        }
+        return rows, matches
+    scores = profiles.match_scores(task, threshold=threshold)
+    table = profiles.to_dataframe()
+    columns = ("mean", "std", "source")
+    every: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in given}
+    for (name, skill), *values in zip(table.index, *(table[one] for one in columns), strict=True):
+        every[name][skill] = dict(zip(columns, values, strict=True))
+    rows = {name: {skill: found[skill] for skill in skills} for name, found in every.items()}
+    fields = zip(*(scores[one].tolist() for one in MatchResult._fields), strict=True)
+    results = (MatchResult(*row) for row in fields)
+    if threshold is None:
+        results = (row._replace(p_above_threshold=None) for row in results)
+    return rows, dict(zip(given, results, strict=True))
+
+
+def count_shown(texts: AgentTexts, skills: SkillChoice) -> int:
+    """Count the skills to show: all that were gathered, or the number asked for."""
+    return min(skills, len(texts.skills)) if isinstance(skills, int) else len(texts.skills)
+
+
+def _wanted_skills(
+    task: Task, profiles: Mapping[str, ProfileLike], skills: SkillChoice
+) -> tuple[str, ...]:
+    if skills == "task":
+        return task.skills
+    is_count = isinstance(skills, int) and not isinstance(skills, bool) and skills >= 1
+    if skills != "all" and not is_count:
+        raise ConfigError(
+            f"`skills` must be 'task', 'all' or a number from 1, got {skills!r}; "
+            "'task' shows the skills that the task weighs"
+        )
+    every = next(iter(profiles.values())).score_bounds
+    return (*task.skills, *(skill for skill in every if skill not in task.skills))
+
+
+def _shown_skills(
+    task: Task, wanted: tuple[str, ...], facts: Mapping[str, AgentFacts], skills: SkillChoice
+) -> tuple[str, ...]:
+    if not isinstance(skills, int):
+        return wanted
+    measured = {
+        skill: sum(fact.skills[skill]["source"] == "observed" for fact in facts.values())
+        for skill in wanted[len(task.skills) :]
+    }
+    others = sorted(measured, key=lambda skill: -measured[skill])
+    # the task's skills are kept even where fewer are shown: they set the task fit's decimals
+    return (*task.skills, *others[: max(skills - len(task.skills), 0)])
+
+
+def _places(
+    skill: str, profiles: Mapping[str, ProfileLike], facts: Mapping[str, AgentFacts]
+) -> int:
+    """Decimal places: two on a 0-1 scale, one on 0-100, none for Elo ratings."""
+    largest = 0.0
+    for name, profile in profiles.items():
+        lower, upper = profile.score_bounds[skill]
+        width = upper - lower
+        size = width if math.isfinite(width) else abs(float(facts[name].skills[skill]["mean"]))
+        largest = max(largest, size)
+    return 2 if largest < 10 else 1 if largest < 1000 else 0

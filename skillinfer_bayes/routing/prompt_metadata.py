@@ -1,0 +1,189 @@
+"""What is known of agents besides their skills, checked and put into words for the prompt."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from skillinfer_bayes.exceptions import MetadataError, closest_match_hint
+from skillinfer_bayes.routing.labels import one_line
+
+# Shown first, in this order: key -> (label, text before the number, text after it).
+KNOWN_METADATA = {
+    "cost_per_1k": ("Cost", "$", "/1k tokens"),
+    "avg_latency_ms": ("Latency", "", "ms"),
+    "rate_limit_rpm": ("Rate limit", "", " req/min"),
+}
+LARGEST_EXACT_FLOAT = 2**53
+ABSENT = "-"
+
+
+def check_metadata(
+    metadata: Mapping[str, Mapping[str, object]] | None, agents: Iterable[str]
+) -> dict[str, Mapping[str, object]]:
+    """Check that metadata and profiles name the same agents.
+
+    Parameters
+    ----------
+    metadata : mapping of str to mapping, optional
+    agents : iterable of str
+        The agents that have a profile.
+
+    Returns
+    -------
+    dict of str to mapping
+        Empty without metadata.
+
+    Raises
+    ------
+    MetadataError
+        If an agent is missing, unknown, has no mapping, or a cost, latency or rate limit is
+        negative.
+    """
+    if metadata is None:
+        return {}
+    names = list(agents)
+    given: object = metadata
+    if not isinstance(given, Mapping):
+        raise MetadataError(
+            f"`metadata` must map agents to mappings, got {metadata!r}; write for example "
+            "{'agent-a': {'cost_per_1k': 0.005}}"
+        )
+    for name in metadata:
+        if name not in names:
+            raise MetadataError(
+                f"`metadata` must name only agents that have a profile, got {name!r}; "
+                f"{closest_match_hint(name, names)}"
+            )
+    for name in names:
+        if name not in metadata:
+            raise MetadataError(
+                f"`metadata` must cover every agent that has a profile, got nothing for "
+                f"{name!r}; add it (an empty mapping will do), or pass no metadata at all"
+            )
+        if not isinstance(metadata[name], Mapping):
+            raise MetadataError(
+                f"`metadata` must map each agent to a mapping, got {metadata[name]!r} for "
+                f"{name!r}; write for example {{'cost_per_1k': 0.005}}"
+            )
+        for key in KNOWN_METADATA:
+            _check_not_negative(name, key, metadata[name].get(key))
+    return {name: metadata[name] for name in names}
+
+
+def metadata_lines(facts: Mapping[str, object]) -> list[str]:
+    """Put one agent's metadata into lines: what is known by name on one, then one per key.
+
+    Parameters
+    ----------
+    facts : mapping of str to object
+
+    Returns
+    -------
+    list of str
+    """
+    known = [
+        f"{label}: {_with_unit(facts[key], before, after)}"
+        for key, (label, before, after) in KNOWN_METADATA.items()
+        if key in facts
+    ]
+    lines = [", ".join(known)] if known else []
+    return lines + [
+        f"{_readable_key(key)}: {_value_text(value)}"
+        for key, value in facts.items()
+        if key not in KNOWN_METADATA
+    ]
+
+
+def metadata_columns(table: Iterable[Mapping[str, object]]) -> dict[object, str]:
+    """Find the columns that a table of several agents' metadata needs.
+
+    Parameters
+    ----------
+    table : iterable of mapping
+        One mapping per agent.
+
+    Returns
+    -------
+    dict of key to str
+        Heading by key, with the unit; the keys known by name come first.
+    """
+    keys: dict[object, None] = {}
+    for facts in table:
+        keys.update(dict.fromkeys(facts))
+    headings: dict[object, str] = {
+        key: f"{label} ({before}{after.strip()})"
+        for key, (label, before, after) in KNOWN_METADATA.items()
+        if key in keys
+    }
+    return headings | {key: _readable_key(key) for key in keys if key not in KNOWN_METADATA}
+
+
+def metadata_cell(facts: Mapping[str, object], key: object) -> str:
+    """Put one entry into a table's cell, without its unit.
+
+    Parameters
+    ----------
+    facts : mapping of str to object
+    key : object
+
+    Returns
+    -------
+    str
+        ``-`` where the agent has no such entry.
+    """
+    if key not in facts:
+        return ABSENT
+    value = facts[key]  # type: ignore[index]
+    text = _with_unit(value, "", "") if key in KNOWN_METADATA else _value_text(value)
+    return text or ABSENT
+
+
+def _check_not_negative(name: str, key: str, value: object) -> None:
+    if _is_number(value) and value < 0:  # type: ignore[operator]
+        raise MetadataError(
+            f"`metadata` must not be negative, got {value!r} for {key!r} of agent {name!r}; "
+            "correct the number, or use None if it is not known"
+        )
+
+
+def _with_unit(value: object, before: str, after: str) -> str:
+    if not _is_number(value):
+        return _value_text(value)
+    finite = math.isfinite(value)  # type: ignore[arg-type]
+    return f"{before}{_value_text(value)}{after}" if finite else "unlimited"
+
+
+def _is_number(value: object) -> bool:
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and not _is_missing(value)
+
+
+def _readable_key(key: object) -> str:
+    text = one_line(str(key).replace("_", " ").strip())
+    return text[:1].upper() + text[1:]
+
+
+def _value_text(value: object) -> str:
+    if _is_missing(value):
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    if isinstance(value, numbers.Real) and math.isfinite(value):
+        return _number_text(float(value))
+    return one_line(str(value).strip())
+
+
+def _number_text(number: float) -> str:
+    if number.is_integer() and abs(number) < LARGEST_EXACT_FLOAT:
+        return str(int(number))
+    # Six digits, but never "3e-05": a model may misread an exponent.
+    return format(Decimal(f"{number:.6g}"), "f")
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, numbers.Real) and math.isnan(value))

@@ -1,0 +1,306 @@
+"""What to measure next: against nested simulation, and what must hold for any plan."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_truth import SKILLS, certain_population, conditional
+from scipy.stats import norm
+from stand_in import StandInProfile
+
+from skillinfer_bayes import Task
+from skillinfer_bayes.exceptions import (
+    ConfigError,
+    InputError,
+    MetadataError,
+    UnknownAgentError,
+    UnknownSkillError,
+)
+from skillinfer_bayes.routing.compare import compare
+from skillinfer_bayes.routing.next_evaluation import METHODS, next_evaluations
+from skillinfer_bayes.routing.utility import Utility
+from skillinfer_bayes.testing import fake_population, simulate_history
+
+TASK = Task({"code": 1.0, "math": 0.5})
+GIVEN = {"a": {"math": 104.0}, "b": {"math": 101.0}, "c": {}, "d": {"math": 90.0, "prose": 99.0}}
+N_DRAWS = 4000
+
+
+@pytest.fixture(scope="module")
+def population():
+    return certain_population(N_DRAWS)
+
+
+@pytest.fixture(scope="module")
+def agents(population):
+    return {name: population.profile(name).observe_many(known) for name, known in GIVEN.items()}
+
+
+def task_moments(population, known):
+    """Mean and variance of the task's score, and of what measuring each skill would add to it."""
+    mean, cov = conditional(population, known)
+    weights = np.array([1 / 3, 2 / 3, 0.0])
+    error = (0.05 * population.scales.spread) ** 2
+    gain = (cov @ weights) ** 2 / (np.diag(cov) + error)
+    return float(weights @ mean), float(weights @ cov @ weights), gain
+
+
+class TestRegret:
+    def test_single_gains_equal_the_knowledge_gradient(self, population, agents):
+        plan = next_evaluations(agents, TASK)
+        moments = {name: task_moments(population, known) for name, known in GIVEN.items()}
+        best = max(mean for mean, _, _ in moments.values())
+        for row in plan.table.itertuples():
+            mean, _, gains = moments[row.agent]
+            others = max(moments[name][0] for name in GIVEN if name != row.agent)
+            sd = np.sqrt(gains[SKILLS.index(row.skill)])
+            z = (mean - others) / sd
+            truth = others + sd * (z * norm.cdf(z) + norm.pdf(z)) - best
+            assert row.gain == pytest.approx(truth, abs=0.02 + 0.1 * truth)
+
+    def test_single_gains_equal_nested_conditioning(self):
+        """Draws that differ, and a link: condition on what may be measured, and look."""
+        simulation = simulate_history(40, 5, random_seed=3)
+        population = fake_population(simulation.scores, draws=1000, tails="agent")
+        table = simulation.complete.head(4).copy()
+        table.iloc[:, 2:] = np.nan
+        task = {"skill_2": 1.0, "skill_3": 1.0, "skill_4": 0.3}
+        profiles = population.profiles(table)
+        plan = next_evaluations(profiles, task)
+        now = profiles.match_scores(task)["score"]
+        drawn = profiles.draws(kind="score")
+        nodes = (np.arange(25) + 0.5) / 25
+        for row in plan.table.iloc[::2].itertuples():
+            scores = drawn.sel(agent=row.agent, skill=row.skill).values.reshape(-1)
+            rows = pd.concat([table.loc[[row.agent]]] * len(nodes), ignore_index=True)
+            rows[row.skill] = np.quantile(scores, nodes)
+            rows.index = rows.index.map(str)
+            means = population.profiles(rows).match_scores(task)["score"].to_numpy()
+            means = means - means.mean() + now[row.agent]
+            truth = np.maximum(means, now.drop(row.agent).max()).mean() - now.max()
+            assert row.gain == pytest.approx(truth, abs=0.002 + 0.1 * truth)
+
+    def test_regret_now_is_that_of_the_comparison(self, agents):
+        plan = next_evaluations(agents, TASK)
+        assert plan.expected_regret == pytest.approx(compare(TASK, agents).regret)
+        assert (plan.table["gain"] <= plan.expected_regret + 1e-9).all()
+
+    def test_a_batch_that_measures_all_but_removes_the_regret(self, agents):
+        plan = next_evaluations(agents, TASK, budget=100.0)
+        assert plan.table["gain"].sum() == pytest.approx(plan.expected_regret, rel=0.08)
+        assert not plan.table.duplicated(["agent", "skill"]).any()
+        assert (plan.table["agent"] != "d").all() or plan.table["gain"].min() >= 0.0
+
+    def test_a_batch_does_not_measure_the_same_thing_twice(self):
+        """Code and its near copy: once one is known, the other tells nothing."""
+        covariance = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.999], [0.0, 0.999, 1.0]])
+        population = certain_population(2000, covariance=covariance)
+        pair = {name: population.profile(name) for name in ("x", "y")}
+        plan = next_evaluations(pair, {"code": 1.0}, budget=2.0)
+        assert sorted(plan.table["agent"]) == ["x", "y"]
+
+    def test_looks_ahead_where_one_measurement_changes_nothing(self):
+        """A sum of two skills, far behind: only both together can bring it to the front."""
+        population = certain_population(4000, covariance=np.eye(3))
+        ahead = dict(zip(SKILLS, population.scales.location + 20.0, strict=True))
+        pair = {
+            "known": population.profile("known").observe_many(ahead),
+            "new": population.profile("new"),
+        }
+        task = {"math": 1.0, "code": 1.0}
+        assert next_evaluations(pair, task, budget=1.0).table.empty
+        together = next_evaluations(pair, task, budget=2.0)
+        assert len(together.table) == 2
+        assert together.table["gain"].iloc[0] < 0.1 * together.table["gain"].iloc[1]
+
+    def test_cost_decides_between_equals(self, population):
+        pair = {name: population.profile(name) for name in ("x", "y")}
+        costs = pd.DataFrame({"code": [5.0, 1.0], "math": [5.0, 5.0]}, index=["x", "y"])
+        plan = next_evaluations(pair, TASK, costs=costs)
+        assert tuple(plan.table.loc[0, ["agent", "skill"]]) == ("y", "code")
+        assert set(plan.table["skill"]) == {"code", "math"}
+
+    def test_utility_moves_the_attention(self, agents):
+        metadata = {name: {"cost_per_1k": 50.0 * (name in "ab")} for name in agents}
+        plan = next_evaluations(
+            agents, TASK, utility=Utility(cost=1.0), metadata=metadata, budget=2.0
+        )
+        assert set(plan.table["agent"]) <= {"c", "d"}
+        found = compare(TASK, agents, utility=Utility(cost=1.0), metadata=metadata)
+        assert plan.expected_regret == pytest.approx(found.regret)
+
+    def test_says_when_measuring_is_worth_nothing(self, population):
+        profile = population.profile
+        clear = {
+            "best": profile("best").observe_many(dict.fromkeys(SKILLS, 120.0)),
+            "worst": profile("worst").observe_many({"math": 60.0, "code": 60.0}),
+        }
+        plan = next_evaluations(clear, TASK, budget=5.0)
+        assert not plan.worth_measuring
+        assert plan.table.empty
+        assert plan.cost == 0.0
+        assert "no measurement is worth its cost" in plan.verdict
+        single = next_evaluations(clear, TASK)
+        assert not single.worth_measuring
+        assert "several together may be" in single.verdict
+
+    def test_a_price_on_measuring(self, agents):
+        free = next_evaluations(agents, TASK, budget=10.0)
+        floor = float(free.table["gain_per_cost"].iloc[0]) * 2.0
+        dear = next_evaluations(agents, TASK, budget=10.0, min_gain_per_cost=floor)
+        assert dear.table.empty
+        assert not next_evaluations(agents, TASK, min_gain_per_cost=floor).worth_measuring
+
+    def test_one_agent_leaves_nothing_to_choose(self, agents):
+        plan = next_evaluations({"a": agents["a"]}, TASK, budget=3.0)
+        assert plan.expected_regret == 0.0
+        assert not plan.worth_measuring
+
+
+class TestOtherMethods:
+    def test_shrinkage_without_a_task_equals_conditioning(self, population, agents):
+        plan = next_evaluations(agents)
+        assert plan.method == "shrinkage"
+        assert plan.expected_regret is None
+        for row in plan.table.itertuples():
+            known = GIVEN[row.agent]
+            before = np.trace(conditional(population, known)[1])
+            after = np.trace(conditional(population, {**known, row.skill: 100.0})[1])
+            assert row.gain == pytest.approx(before - after, rel=0.12)
+
+    def test_shrinkage_of_the_task(self, population, agents):
+        plan = next_evaluations(agents, TASK, method="shrinkage")
+        for row in plan.table.itertuples():
+            gain = task_moments(population, GIVEN[row.agent])[2][SKILLS.index(row.skill)]
+            assert row.gain == pytest.approx(gain, abs=1.0, rel=0.12)
+
+    def test_information_of_the_task(self, population, agents):
+        plan = next_evaluations(agents, TASK, method="information")
+        for row in plan.table.itertuples():
+            _, variance, gains = task_moments(population, GIVEN[row.agent])
+            truth = -0.5 * np.log1p(-gains[SKILLS.index(row.skill)] / variance)
+            assert row.gain == pytest.approx(truth, abs=0.05, rel=0.1)
+
+    def test_variance_is_the_skills_own(self, population, agents):
+        plan = next_evaluations(agents, method="variance")
+        for row in plan.table.itertuples():
+            truth = conditional(population, GIVEN[row.agent])[1]
+            place = SKILLS.index(row.skill)
+            assert row.gain == pytest.approx(truth[place, place], rel=0.12)
+
+    def test_a_task_leaves_out_the_variance_of_other_skills(self, agents):
+        plan = next_evaluations(agents, TASK, method="variance", budget=100.0)
+        assert "prose" not in set(plan.table["skill"])
+
+    def test_skills_on_different_scales_count_alike(self):
+        rng = np.random.default_rng(4)
+        scores = pd.DataFrame({"elo": 1000 + 300 * rng.standard_normal(40), "code": rng.random(40)})
+        population = fake_population(scores.rename(index=str), draws=500)
+        plan = next_evaluations({"new": population.profile("new")}, method="variance")
+        assert 0.1 < plan.table["gain"].min() / plan.table["gain"].max() <= 1.0
+
+
+class TestAnyMethod:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_stays_within_the_budget_and_measures_nothing_twice(self, agents, method):
+        costs = {"math": 1.0, "code": 2.0, "prose": 0.7}
+        plan = next_evaluations(agents, TASK, budget=4.0, costs=costs, method=method)
+        assert 0.0 < plan.cost <= 4.0 + 1e-9
+        assert not plan.table.duplicated(["agent", "skill"]).any()
+        for row in plan.table.itertuples():
+            assert row.skill not in GIVEN[row.agent]
+            assert row.cost == costs[row.skill]
+            assert row.gain_per_cost == pytest.approx(row.gain / row.cost)
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_every_candidate_is_rated_without_a_budget(self, agents, method):
+        plan = next_evaluations(agents, TASK, method=method)
+        assert len(plan.table) == sum(3 - len(known) for known in GIVEN.values())
+        assert plan.table["gain_per_cost"].is_monotonic_decreasing
+        assert (plan.table["gain"] >= 0.0).all()
+
+    def test_a_budget_that_costs_use_up_exactly(self, agents):
+        plan = next_evaluations(agents, budget=0.3, costs=0.1)
+        assert len(plan.table) == 3
+
+    def test_repeats_only_if_asked_for(self, agents):
+        known = set(map(tuple, next_evaluations(agents).table[["agent", "skill"]].to_numpy()))
+        assert ("a", "math") not in known
+        table = next_evaluations(agents, repeat=True).table
+        assert len(table) == 12
+        again = table.set_index(["agent", "skill"])["gain"]
+        # what was measured well can hardly become narrower
+        assert again["a", "math"] < 0.05 * again["a", "code"]
+
+    def test_skills_that_can_be_measured(self, agents):
+        assert set(next_evaluations(agents, skills=["prose"]).table["skill"]) == {"prose"}
+        assert next_evaluations(agents, skills=[]).table.empty
+        costs = pd.DataFrame({"prose": [1.0, np.nan, 1.0, 1.0]}, index=list("abcd"))
+        assert set(next_evaluations(agents, costs=costs).table["agent"]) == {"a", "c"}
+
+    def test_the_same_every_time_and_for_a_table(self, population, agents):
+        first = next_evaluations(agents, TASK, budget=3.0)
+        table = pd.DataFrame.from_dict(GIVEN, orient="index")
+        second = next_evaluations(population.profiles(table), TASK, budget=3.0)
+        pd.testing.assert_frame_equal(first.table, second.table)
+
+    def test_plain_data(self, agents):
+        record = json.loads(json.dumps(next_evaluations(agents, TASK, budget=2.0).to_dict()))
+        assert record["method"] == "regret"
+        assert record["worth_measuring"] is True
+        assert list(record["measurements"][0]) == [
+            "agent",
+            "skill",
+            "cost",
+            "gain",
+            "gain_per_cost",
+        ]
+        assert "first; 2 measurements, at a cost of 2, should lower" in record["verdict"]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"method": "entropy"}, "`method` must be one of regret, shrinkage"),
+            ({"method": "regret", "task": None}, "needs a `task`"),
+            ({"budget": 0.0}, "`budget` must be a finite number above 0, got 0"),
+            ({"budget": float("inf")}, "`budget` must be a finite number"),
+            ({"budget": True}, "`budget` must be a finite number"),
+            ({"costs": 0.0}, "`costs` must be a finite number above 0"),
+            ({"costs": {"code": -1.0}}, r"`costs\['code'\]` must be a finite number above 0"),
+            ({"costs": "cheap"}, "`costs` must be a finite number above 0, got 'cheap'"),
+            (
+                {"min_gain_per_cost": -1.0},
+                "`min_gain_per_cost` must be a finite number not negative",
+            ),
+            ({"skills": "code"}, r"`skills` must be a list of names, got 'code'"),
+            ({"method": "variance", "utility": Utility()}, "`utility` must be left out"),
+        ],
+    )
+    def test_options(self, agents, options, message):
+        with pytest.raises(ConfigError, match=message):
+            next_evaluations(agents, **({"task": TASK} | options))
+
+    def test_names(self, agents):
+        with pytest.raises(UnknownSkillError, match="did you mean 'code'"):
+            next_evaluations(agents, {"cod": 1.0})
+        with pytest.raises(UnknownSkillError, match="did you mean 'code'"):
+            next_evaluations(agents, skills=["cod"])
+        with pytest.raises(UnknownSkillError, match="did you mean 'code'"):
+            next_evaluations(agents, costs={"cod": 1.0})
+        with pytest.raises(UnknownAgentError, match="row for every agent, got none for 'b'"):
+            next_evaluations(agents, costs=pd.DataFrame({"code": [1.0]}, index=["a"]))
+        with pytest.raises(ConfigError, match=r"`costs\['code'\]` must be a finite number above 0"):
+            next_evaluations(agents, costs=pd.DataFrame({"code": [-1.0] * 4}, index=list("abcd")))
+
+    def test_profiles_and_metadata(self, agents):
+        with pytest.raises(InputError, match="at least one profile"):
+            next_evaluations({}, TASK)
+        with pytest.raises(InputError, match="must hold profiles that a Population made"):
+            next_evaluations({"a": StandInProfile({"code": (0.5, 0.1)})}, TASK)
+        with pytest.raises(MetadataError, match="'cost_per_1k'"):
+            next_evaluations(agents, TASK, utility=Utility(cost=1.0))
