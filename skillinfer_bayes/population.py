@@ -27,6 +27,7 @@ from skillinfer_bayes.profiles.task import Skill
 
 if TYPE_CHECKING:
     from skillinfer_bayes.checks.diagnostics import Convergence
+    from skillinfer_bayes.checks.report import Diagnosis
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +206,25 @@ class Population:
         from skillinfer_bayes.checks.diagnostics import check_convergence
 
         return check_convergence(self.posterior.tree)
+
+    def diagnose(
+        self,
+        *,
+        refit: bool = False,
+        n_replicates: int = 2000,
+        settings: SamplerSettings | Mapping[str, Any] | None = None,
+        random_seed: int = 0,
+    ) -> Diagnosis:
+        """Check the fit, its predictions, its rows and its priors, and say what to do.
+
+        Parameters and errors as `skillinfer_bayes.checks.diagnose.diagnose`.
+        """
+        from skillinfer_bayes.checks.diagnose import diagnose
+
+        how = None if settings is None else _read_settings(settings, None)
+        return diagnose(
+            self, refit=refit, n_replicates=n_replicates, settings=how, random_seed=random_seed
+        )
 
     @cached_property
     def _context(self) -> Context:

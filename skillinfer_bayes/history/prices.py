@@ -114,5 +114,5 @@ def _import_library() -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             "looking up prices needs genai-prices; install it with "
-            "`pip install 'skillinfer_bayes[datasets]'`"
+            "`pip install 'skillinfer_bayes[prices]'`"
         ) from error

@@ -71,5 +71,5 @@ def test_a_share_that_is_none(share) -> None:
 
 def test_the_price_list_is_missing(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "genai_prices", None)
-    with pytest.raises(MissingDependencyError, match=r"genai-prices.*\[datasets\]"):
+    with pytest.raises(MissingDependencyError, match=r"genai-prices.*\[prices\]"):
         prices(["gpt-4o"])

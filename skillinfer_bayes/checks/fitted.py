@@ -1,0 +1,95 @@
+"""The package itself as one of the methods that held-out evaluation compares."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skillinfer_bayes.checks.rivals import Method
+from skillinfer_bayes.checks.scores import DrawnForecast
+from skillinfer_bayes.checks.splits import Case
+from skillinfer_bayes.exceptions import ConvergenceWarning
+from skillinfer_bayes.inference.priors import Priors, SamplerSettings
+
+if TYPE_CHECKING:
+    from skillinfer_bayes.population import Population
+
+REPORTED_CI = 0.9
+
+
+def package_method(
+    priors: Priors | Mapping[str, Any] | None = None,
+    settings: SamplerSettings | Mapping[str, Any] | None = None,
+) -> Method:
+    """Fit this package to a case and predict measured scores.
+
+    Parameters
+    ----------
+    priors, settings : optional
+        As `Population.from_history`; the seed is the case's.
+    """
+    given = settings or {}
+    how = given if isinstance(given, SamplerSettings) else SamplerSettings.from_dict(given)
+    prior = priors if isinstance(priors, Priors) else Priors.from_dict(priors or {})
+
+    def predict(case: Case) -> DrawnForecast:
+        return forecast_of(fit_case(case, prior, how), case)
+
+    return predict
+
+
+def fit_case(
+    case: Case,
+    priors: Priors | Mapping[str, Any] | None = None,
+    settings: SamplerSettings | Mapping[str, Any] | None = None,
+) -> Population:
+    """Fit a case's history; a fit that did not converge says so in its forecast's notes."""
+    from skillinfer_bayes.population import Population
+
+    given = settings or {}
+    how = given if isinstance(given, SamplerSettings) else SamplerSettings.from_dict(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # counted instead
+        return Population.from_history(
+            case.history,
+            priors=priors,
+            settings=replace(how, random_seed=case.seed),
+            progressbar=False,
+        )
+
+
+def forecast_of(population: Population, case: Case) -> DrawnForecast:
+    """Predict a case's measured scores with a fitted population."""
+    if case.of_history:
+        profiles = population.completed()
+    else:
+        profiles = population.profiles(
+            case.rows,
+            n_items=case.n_items,
+            stderr=case.stderr,
+            groups=case.groups,
+            covariates=case.covariates,
+        )
+    summary = profiles.to_dataset(kind="score", ci_prob=REPORTED_CI)
+    draws = profiles.draws(kind="score").transpose("chain", "draw", "agent", "skill").values
+    verdict = population.convergence
+    values, scales = case.history.values, case.history.scales
+    observed_span = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
+    return DrawnForecast(
+        draws=draws.reshape(-1, *draws.shape[2:]),
+        mean=summary["mean"].values,
+        std=summary["std"].values,
+        resolution=0.01 * np.nanstd(values, axis=0),
+        span=np.where(scales.bounded, scales.upper - scales.lower, observed_span),
+        intervals={REPORTED_CI: (summary["lower"].values, summary["upper"].values)},
+        notes={
+            "divergences": verdict.divergences,
+            "converged": float(verdict.converged),
+            "rhat": verdict.rhat,
+            "ess": min(verdict.ess_bulk, verdict.ess_tail),
+        },
+    )

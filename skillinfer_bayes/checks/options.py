@@ -1,0 +1,29 @@
+"""Options of the checks, checked."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.history.table import History
+
+
+def as_history(given: History | pd.DataFrame) -> History:
+    """Give a history as it is, or make one of a table of scores."""
+    return given if isinstance(given, History) else History.from_dataframe(given)
+
+
+def check_count(name: str, low: int, value: object) -> int:
+    """Give a whole number of at least `low` back, or raise ConfigError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"`{name}` must be a whole number of at least {low}, got {value!r}")
+    return value
+
+
+def check_share(name: str, value: object, *, zero: bool = False) -> float:
+    """Give a share between 0 and 1 back, or raise ConfigError; 0 itself where `zero`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    share = float(value) if number else -1.0  # type: ignore[arg-type]
+    if not (0.0 < share < 1.0 or (zero and share == 0.0)):
+        raise ConfigError(f"`{name}` must be a share between 0 and 1, got {value!r}")
+    return share

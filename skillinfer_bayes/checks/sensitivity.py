@@ -1,0 +1,172 @@
+"""What the priors do to the conclusions: power-scaling sensitivity.
+
+Each prior, and the likelihood, is raised to a power a little off one and the posterior follows by
+importance weights; ArviZ measures how far each conclusion moves. Conclusions that move with prior
+and likelihood alike (0.05 and more) say that the two disagree (Kallioinen et al. (2024),
+doi:10.1007/s11222-023-10366-5).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import halfnorm, norm
+
+from skillinfer_bayes.checks.loo import log_likelihood
+from skillinfer_bayes.inference.design import Design
+from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.priors import Priors
+from skillinfer_bayes.profiles.conditioning import condition
+from skillinfer_bayes.profiles.evidence import Evidence
+
+type FloatArray = NDArray[np.float64]
+
+SENSITIVE = 0.05
+CONFLICT, STRONG, FINE = "prior and data disagree", "the prior decides", "fine"
+ALL = "all priors"
+
+
+def prior_sensitivity(
+    posterior: Posterior, priors: Priors, evidence: Evidence, design: Design
+) -> pd.DataFrame:
+    """Measure how the conclusions react to each prior.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Tails "normal" or "agent".
+    priors : Priors
+        Resolved; what the posterior was fitted with.
+    evidence : Evidence
+        The history's own.
+    design : Design
+        The history's.
+
+    Returns
+    -------
+    DataFrame
+        One row per prior, "all priors" last, and conclusion: `prior`, `conclusion` ("mean",
+        "log sd", "mean correlation" or "prediction"), `skill`, `prior_sensitivity`,
+        `likelihood_sensitivity` and `diagnosis`.
+    """
+    import arviz_stats
+
+    parts = log_priors(posterior, priors, design)
+    tree = _tree(posterior, parts, evidence)
+    likelihood = _by_conclusion(arviz_stats.psense(tree, group="likelihood"))
+    tables = []
+    for name in (*parts, ALL):
+        chosen = None if name == ALL else [name]
+        found = arviz_stats.psense(tree, group="prior", group_var_names=chosen)
+        table = _by_conclusion(found).rename(columns={"value": "prior_sensitivity"})
+        table["likelihood_sensitivity"] = likelihood["value"]
+        table.insert(0, "prior", name)
+        tables.append(table)
+    result = pd.concat(tables, ignore_index=True)
+    strong = result["prior_sensitivity"] >= SENSITIVE
+    moved = result["likelihood_sensitivity"] >= SENSITIVE
+    result["diagnosis"] = np.select([strong & moved, strong], [CONFLICT, STRONG], FINE)
+    return result
+
+
+def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str, FloatArray]:
+    """Log prior density of each part of the model under every draw, up to constants, (S,) each.
+
+    Of a hierarchy the top level counts: the loadings and the skills' own scales follow what is
+    learned of their centre and spread, and scaling them too would measure how much they shrink.
+    """
+    mean, covariance = posterior.mean, posterior.covariance
+    parts: dict[str, FloatArray] = {}
+    white = np.linalg.solve(np.linalg.cholesky(covariance), mean[:, :, None])[:, :, 0]
+    half_log_det = 0.5 * np.linalg.slogdet(covariance)[1]
+    parts["means"] = -0.5 * (white**2).sum(axis=1) / priors.mean_sd**2 - half_log_det
+    if priors.covariance != "factor" and mean.shape[1] > 1:
+        parts["correlations (eta)"] = (priors.eta - 1.0) * _log_det_omega(posterior)
+    general = posterior.hyperparameter("general")
+    if general is not None:
+        parts["general factor"] = norm.logpdf(general, priors.general_mean, priors.general_sd)
+    log_mean = posterior.hyperparameter("own_log_mean")
+    log_spread = posterior.hyperparameter("own_log_spread")
+    if log_mean is not None and log_spread is not None:
+        scales = norm.logpdf(log_mean, priors.own_log_mean, priors.own_log_sd)
+        parts["scales"] = scales + halfnorm.logpdf(log_spread, scale=priors.own_spread_sd)
+    if np.isfinite(posterior.nu).all():
+        log_nu = np.log(posterior.nu)
+        parts["tails"] = norm.logpdf(log_nu, priors.nu_log_mean, priors.nu_log_sd)
+    if design.groups:
+        parts["groups"] = halfnorm.logpdf(posterior.group_sd, scale=priors.group_sd)
+    if design.covariates:
+        effects = posterior.effects[:, : len(design.covariates)] / priors.covariate_sd
+        parts["covariates"] = -0.5 * (effects**2).sum(axis=(1, 2))
+    return parts
+
+
+def _log_det_omega(posterior: Posterior) -> FloatArray:
+    """Log determinant of Omega = D^-1 (Sigma - Lambda Lambda') D^-1, (S,)."""
+    loadings = posterior.loadings
+    own = posterior.covariance - loadings @ np.swapaxes(loadings, 1, 2)
+    log_det: FloatArray = np.linalg.slogdet(own)[1] - 2.0 * np.log(posterior.own_sd).sum(axis=1)
+    return log_det
+
+
+def conclusions(posterior: Posterior) -> dict[str, FloatArray]:
+    """Give what users take from a fit, under every draw: (S, K), the mean correlation (S,).
+
+    The prediction is that of each skill for an agent one spread above the mean in all others.
+    """
+    mean, covariance = posterior.mean, posterior.covariance
+    n_skills = mean.shape[1]
+    sd = np.sqrt(np.einsum("skk->sk", covariance))
+    found = {"mean": mean, "log sd": np.log(sd)}
+    if n_skills > 1:
+        correlation = covariance / (sd[:, :, None] * sd[:, None, :])
+        found["mean correlation"] = correlation[:, *np.tril_indices(n_skills, -1)].mean(axis=1)
+        found["prediction"] = np.column_stack([_predicted(posterior, k) for k in range(n_skills)])
+    return found
+
+
+def _predicted(posterior: Posterior, skill: int) -> FloatArray:
+    """Conditional mean of one skill where all others were measured one spread up, (S,)."""
+    others = np.delete(np.arange(posterior.mean.shape[1]), skill)
+    given = condition(posterior.covariance, others, np.full(len(others), 1e-4))
+    residual = 1.0 - posterior.mean[:, others]
+    moved = np.einsum("sm,sm->s", residual, given.gain[:, :, skill])
+    return np.asarray(posterior.mean[:, skill] + moved)
+
+
+def _tree(posterior: Posterior, parts: dict[str, FloatArray], evidence: Evidence) -> xr.DataTree:
+    shape = (posterior.n_chains, posterior.n_draws)
+    dims = ("chain", "draw")
+    coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+
+    def unflat(values: FloatArray) -> FloatArray:
+        return values.reshape(*shape, *values.shape[1:])
+
+    drawn = {
+        name: ((*dims, "skill") if values.ndim == 2 else dims, unflat(values))
+        for name, values in conclusions(posterior).items()
+    }
+    total = log_likelihood(posterior, evidence).sum(axis=1)
+    return xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset(drawn, coords={**coords, "skill": list(posterior.skills)}),
+            "log_prior": xr.Dataset(
+                {name: (dims, unflat(values)) for name, values in parts.items()}, coords=coords
+            ),
+            "log_likelihood": xr.Dataset({"rows": (dims, unflat(total))}, coords=coords),
+        }
+    )
+
+
+def _by_conclusion(found: xr.Dataset) -> pd.DataFrame:
+    """One row per conclusion and skill."""
+    rows = []
+    for name, values in found.data_vars.items():
+        skills = values["skill"].values if "skill" in values.dims else [""]
+        rows += [
+            (str(name), str(skill), float(value))
+            for skill, value in zip(skills, np.atleast_1d(values.values), strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["conclusion", "skill", "value"])

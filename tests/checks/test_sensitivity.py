@@ -1,0 +1,130 @@
+"""Power-scaling sensitivity: log priors against scipy, conclusions where the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import halfnorm, multivariate_normal, norm
+
+from skillinfer_bayes import History, Priors
+from skillinfer_bayes.checks.replicates import lkj_roots, prior_population
+from skillinfer_bayes.checks.sensitivity import (
+    ALL,
+    CONFLICT,
+    FINE,
+    STRONG,
+    conclusions,
+    log_priors,
+    prior_sensitivity,
+)
+from skillinfer_bayes.inference.design import Design
+from skillinfer_bayes.profiles.evidence import evidence_of_history
+from skillinfer_bayes.testing import fake_population, population_of_draws, simulate_history
+
+NO_DESIGN = Design.without_columns()
+
+
+def _differences(found: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found - found[0], expected - expected[0], rtol=1e-6, atol=1e-8)
+
+
+def test_log_priors_are_those_of_the_model() -> None:
+    rng = np.random.default_rng(0)
+    priors = Priors(covariance="factor_lkj", tails="agent", eta=3.0, mean_sd=0.7).resolve(4, 100)
+    posterior = prior_population(list("abcd"), priors, 6, rng)
+    found = log_priors(posterior, priors, NO_DESIGN)
+    expected = [
+        multivariate_normal.logpdf(mean, np.zeros(4), 0.7**2 * sigma)
+        for mean, sigma in zip(posterior.mean, posterior.covariance, strict=True)
+    ]
+    _differences(found["means"], np.array(expected))
+    own = posterior.covariance - posterior.loadings @ np.swapaxes(posterior.loadings, 1, 2)
+    omega = own / (posterior.own_sd[:, :, None] * posterior.own_sd[:, None, :])
+    _differences(found["correlations (eta)"], 2.0 * np.log(np.linalg.det(omega)))
+    _differences(found["tails"], norm.logpdf(np.log(posterior.nu), np.log(5.0), 0.5))
+
+
+def test_hyperparameters_that_were_kept_count() -> None:
+    population = _fitted(Priors(covariance="factor"))
+    posterior, priors = population.posterior, Priors(covariance="factor").resolve(4, 80)
+    found = log_priors(posterior, priors, NO_DESIGN)
+    draws = {
+        name: posterior.hyperparameter(name)
+        for name in ("general", "own_log_mean", "own_log_spread")
+    }
+    _differences(found["general factor"], norm.logpdf(draws["general"], 0.4, 0.4))
+    expected = norm.logpdf(draws["own_log_mean"], -0.7, 0.5)
+    expected = expected + halfnorm.logpdf(draws["own_log_spread"], scale=0.2)
+    _differences(found["scales"], expected)
+    assert "correlations (eta)" not in found
+    assert posterior.hyperparameter("nothing") is None
+
+
+def test_groups_and_covariates_have_priors_too() -> None:
+    scores = simulate_history(20, 3, bounded=False, random_seed=1).scores
+    history = History.from_dataframe(
+        scores.assign(age=np.arange(20.0)), covariates=["age"], groups=["x", "y"] * 10
+    )
+    posterior = fake_population(history).posterior
+    priors = Priors(covariate_sd=0.5, group_sd=0.6)
+    found = log_priors(posterior, priors.resolve(3, 60), Design.of(history))
+    _differences(found["groups"], halfnorm.logpdf(posterior.group_sd, scale=0.6))
+    _differences(found["covariates"], norm.logpdf(posterior.effects[:, 0], 0.0, 0.5).sum(axis=-1))
+
+
+def _fitted(priors: Priors, centre: float = 0.0):
+    """A posterior of means about `centre` whose prior is centred on 0; all else is known."""
+    rng = np.random.default_rng(2)
+    scores = simulate_history(20, 4, bounded=False, random_seed=2).scores
+    history = History.from_dataframe(scores, scale="unbounded")
+    shape = (4, 500)
+    means = centre + 0.1 * rng.standard_normal((*shape, 4))
+    covariances = np.broadcast_to(np.eye(4), (*shape, 4, 4)).copy()
+    loadings = np.zeros((*shape, 4, 2))
+    own = np.ones((*shape, 4))
+    population = population_of_draws(history, means, covariances, loadings=loadings, own_sd=own)
+    draws = population.posterior.tree.children["posterior"]
+    dims = ("chain", "draw")
+    draws["general"] = (dims, rng.normal(0.4, 0.4, shape))
+    draws["own_log_mean"] = (dims, rng.normal(-0.7, 0.5, shape))
+    draws["own_log_spread"] = (dims, 0.2 * np.abs(rng.standard_normal(shape)))
+    return population
+
+
+def test_a_prior_far_from_the_posterior_is_felt_and_named() -> None:
+    priors = Priors(covariance="factor", tails="normal").resolve(4, 80)
+    diagnoses = {}
+    for centre in (0.0, 3.0):
+        population = _fitted(priors, centre)
+        table = prior_sensitivity(
+            population.posterior, priors, evidence_of_history(population.history), NO_DESIGN
+        )
+        assert set(table["diagnosis"]) <= {CONFLICT, STRONG, FINE}
+        assert list(dict.fromkeys(table["prior"])) == ["means", "general factor", "scales", ALL]
+        rows = table[(table["prior"] == "means") & (table["conclusion"] == "mean")]
+        diagnoses[centre] = rows["diagnosis"].unique().tolist()
+        others = table[table["prior"].isin(["general factor", "scales"])]
+        assert (others["prior_sensitivity"] < 0.05).all()
+    assert diagnoses == {0.0: [FINE], 3.0: [CONFLICT]}
+
+
+def test_conclusions_of_a_known_population() -> None:
+    covariance = np.array([[1.0, 0.6], [0.6, 4.0]])
+    history = fake_population(simulate_history(10, 2, bounded=False).scores).history
+    posterior = population_of_draws(
+        history, np.tile([0.5, -1.0], (1, 4, 1)), np.broadcast_to(covariance, (1, 4, 2, 2)).copy()
+    ).posterior
+    found = conclusions(posterior)
+    np.testing.assert_allclose(found["log sd"][0], np.log([1.0, 2.0]))
+    np.testing.assert_allclose(found["mean correlation"], 0.3)
+    np.testing.assert_allclose(found["prediction"][0, 0], 0.5 + 0.6 / 4.0 * 2.0, rtol=1e-3)
+    np.testing.assert_allclose(found["prediction"][0, 1], -1.0 + 0.6 * 0.5, rtol=1e-3)
+
+
+def test_a_single_skill_has_no_correlation() -> None:
+    population = fake_population(simulate_history(10, 1, bounded=False).scores)
+    assert set(conclusions(population.posterior)) == {"mean", "log sd"}
+
+
+def test_lkj_roots_of_one_skill() -> None:
+    assert lkj_roots(1, 2.0, 3, np.random.default_rng(0)) == pytest.approx(1.0)

@@ -1,0 +1,245 @@
+"""Held-out evaluation with populations that need no sampling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from skillinfer_bayes.checks import validation
+from skillinfer_bayes.checks.fitted import forecast_of
+from skillinfer_bayes.checks.rivals import RIVALS
+from skillinfer_bayes.checks.scores import NormalForecast
+from skillinfer_bayes.checks.splits import agent_cases
+from skillinfer_bayes.checks.validation import held_out, held_out_cells, summarise_held_out
+from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.history.table import History
+from skillinfer_bayes.testing import fake_population
+
+QUIET = {"progressbar": False, "repeats": 2, "random_seed": 4}
+
+
+def ours_without_a_fit(case):
+    return forecast_of(fake_population(case.history, draws=300, random_seed=case.seed), case)
+
+
+def know_all(case):
+    """A forecast that peeks: right everywhere, with an interval that holds the score."""
+    exact = case.truth.fillna(0.5).to_numpy()
+    return NormalForecast(exact, np.full(exact.shape, 0.1))
+
+
+def one_up(case):
+    exact = case.truth.fillna(0.5).to_numpy()
+    return NormalForecast(exact + 1.0, np.full(exact.shape, 0.1), notes={"divergences": 3})
+
+
+def test_a_row_for_every_score_method_and_setting(make_history) -> None:
+    methods = {"ours": ours_without_a_fit, "mean": RIVALS["mean"]}
+    cells = held_out(
+        make_history(40), n_history=[10, 20], n_test=12, hide=[0.0, 0.4], methods=methods, **QUIET
+    )
+    assert len(cells) == 2 * 2 * 2 * 2 * 12 * 4
+    assert cells.drop(columns=["divergences", "converged", "rhat", "ess"]).notna().all(axis=None)
+    assert not cells.duplicated([*validation.CASE, "agent", "skill"]).any()
+    for level, wider in (("50", "80"), ("80", "90"), ("90", "95")):
+        assert (cells[f"lower_{wider}"] <= cells[f"lower_{level}"] + 0.02).all()
+        assert (cells[f"upper_{wider}"] >= cells[f"upper_{level}"] - 0.02).all()
+    summary = summarise_held_out(cells)
+    assert summary.index.names == ["n_history", "hidden", "method"]
+    assert (summary["n_scores"] == 96).all()
+    ours, mean = (summary.xs(name, level="method") for name in ("ours", "mean"))
+    full = [(10, 0.0), (20, 0.0)]
+    assert (ours.loc[full, "crps"] < 0.9 * mean.loc[full, "crps"]).all()
+    assert ours.loc[full, "coverage_90"].between(0.75, 0.99).all()
+
+
+def test_the_same_seed_gives_the_same_table(make_history) -> None:
+    options = {"methods": {"ours": ours_without_a_fit}, "n_test": 8, **QUIET}
+    one, again = (held_out(make_history(), **options) for _ in range(2))
+    pd.testing.assert_frame_equal(one.drop(columns="seconds"), again.drop(columns="seconds"))
+    other = held_out(make_history(), **(options | {"random_seed": 5}))
+    assert set(other["agent"]) != set(one["agent"])
+
+
+def test_defaults_use_every_agent(make_history) -> None:
+    cells = held_out(make_history(30), methods=["mean"], **QUIET)
+    assert set(cells["n_history"]) == {20}
+    assert cells.groupby("repeat")["agent"].nunique().tolist() == [10, 10]
+    assert set(cells["method"]) == {"mean"}
+
+
+def test_cells_of_the_table(make_history) -> None:
+    history = make_history(40, missing=0.2)
+    methods = {"ours": ours_without_a_fit, **RIVALS}
+    cells = held_out_cells(history, share=0.2, methods=methods, **QUIET)
+    hidden = round(0.2 * history.observed.sum())
+    assert cells.groupby(["repeat", "method"]).size().tolist() == [hidden] * 2 * len(methods)
+    table = history.to_dataframe()
+    assert [
+        table.at[agent, skill] for agent, skill in zip(cells.agent, cells.skill, strict=True)
+    ] == cells["score"].tolist()
+    summary = summarise_held_out(cells, ["method"])
+    assert summary.loc["ours", "crps"] < summary.loc["mean", "crps"]
+
+
+def test_our_forecast_is_what_profiles_report(make_history) -> None:
+    case = next(
+        agent_cases(
+            make_history(),
+            n_history=[15],
+            repeats=[0],
+            n_test=6,
+            share_observed=0.5,
+            hidden=[0.0],
+            keep_together=None,
+            random_seed=0,
+        )
+    )
+    population = fake_population(case.history, draws=400)
+    forecast = forecast_of(population, case)
+    table = population.profiles(case.rows, n_items=case.n_items).to_dataset(kind="score")
+    lower, upper = forecast.interval(0.9)
+    for own, name in (
+        (forecast.mean, "mean"),
+        (forecast.std, "std"),
+        (lower, "lower"),
+        (upper, "upper"),
+    ):
+        assert (own == table[name].values).all()
+    assert forecast.draws.shape == (800, 6, 6)
+    assert np.abs(forecast.draws.mean(axis=0) - forecast.mean).max() < 0.03
+    # a score that would be measured varies more than the latent skill
+    latent = population.profiles(case.rows, n_items=case.n_items).to_dataset(kind="skill")
+    assert (forecast.std > latent["std"].values).all()
+    assert set(forecast.notes) == {"divergences", "converged", "rhat", "ess"}
+
+
+def test_what_is_known_of_new_agents_besides_scores_is_used(make_history) -> None:
+    scores = make_history().to_dataframe()
+    groups = {agent: f"maker {row % 4}" for row, agent in enumerate(scores.index)}
+    year = pd.DataFrame({"year": np.linspace(2020.0, 2026.0, 30), "open": 1.0}, index=scores.index)
+    history = History.from_dataframe(scores, groups=groups, covariates=year)
+    seen = set()
+
+    def ours(case):
+        population = fake_population(case.history, draws=200, random_seed=1)
+        for agent, group in zip(case.rows.index, case.groups, strict=True):
+            assert group == groups[agent]
+        expected = year.loc[case.rows.index]
+        pd.testing.assert_frame_equal(case.covariates, expected, check_names=False)
+        forecast = forecast_of(population, case)
+        table = population.profiles(case.rows, groups=case.groups, covariates=case.covariates)
+        expected = table.to_dataset(kind="score")["mean"].values
+        np.testing.assert_array_equal(forecast.mean, expected)
+        other = forecast_of(population, replace(case, groups=None))
+        assert not np.allclose(other.mean, expected)
+        seen.add(case.repeat)
+        return forecast
+
+    cells = held_out(history, n_test=9, methods={"ours": ours, "mean": RIVALS["mean"]}, **QUIET)
+    assert set(cells["method"]) == {"ours", "mean"}
+    assert len(seen) == 2
+    cells = held_out_cells(
+        history,
+        methods={"ours": lambda case: forecast_of(fake_population(case.history), case)},
+        **QUIET,
+    )
+    assert cells["mean"].notna().all()
+
+
+def test_a_group_that_is_only_among_new_agents_is_unknown(make_history) -> None:
+    scores = make_history().to_dataframe()
+    groups = {agent: f"maker {row // 3}" for row, agent in enumerate(scores.index)}
+    history = History.from_dataframe(scores, groups=groups)
+    unknown = []
+
+    def ours(case):
+        unknown.extend(set(case.groups) - set(case.history.groups))
+        return forecast_of(fake_population(case.history), case)
+
+    cells = held_out(history, n_test=9, keep_together=groups, methods={"ours": ours}, **QUIET)
+    assert len(unknown) >= 6
+    assert cells["mean"].notna().all()
+
+
+def test_summary_by_hand(make_history) -> None:
+    methods = {"right": know_all, "high": one_up, "mean": RIVALS["mean"]}
+    cells = held_out(make_history(), n_test=9, methods=methods, **QUIET)
+    summary = summarise_held_out(cells, ["method"])
+    right, high, mean = (summary.loc[name] for name in methods)
+    assert right[["mae", "rmse", "bias"]].tolist() == [0.0, 0.0, 0.0]
+    assert right["coverage_50"] == right["coverage_95"] == 1.0
+    assert right["width_90"] == pytest.approx(0.2 * 1.6448536)
+    assert right["crps"] == pytest.approx(0.1 * 0.2336950, rel=1e-5)
+    assert high[["mae", "rmse", "bias"]].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert high["coverage_95"] == 0.0
+    assert high["divergences"] == 6
+    assert np.isnan(right["divergences"])
+    assert right["rank_correlation"] == high["rank_correlation"] == pytest.approx(1.0)
+    assert np.isnan(mean["rank_correlation"])
+    assert mean["bias"] == pytest.approx(
+        (cells["mean"] - cells["score"])[cells.method == "mean"].mean()
+    )
+
+
+def test_rank_correlation_is_spearmans(make_history) -> None:
+    cells = held_out(make_history(40), n_test=13, methods=["knn"], share_observed=0.5, **QUIET)
+    expected = [
+        spearmanr(part["mean"], part["score"]).statistic
+        for _, part in cells.groupby(["repeat", "skill"])
+        if len(part) > 2
+    ]
+    summary = summarise_held_out(cells, ["method"])
+    assert summary.loc["knn", "rank_correlation"] == pytest.approx(np.mean(expected))
+    each = summarise_held_out(cells, ["skill"])["rank_correlation"]
+    assert len(each) == 6
+    assert each.nunique() == 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"methods": ["ourz"]}, "unknown method 'ourz'; did you mean 'ours'"),
+        ({"methods": []}, "`methods` must be a list of names"),
+        ({"methods": "ours"}, "`methods` must be a list of names, got 'ours'"),
+        ({"n_history": 2}, "`n_history` must be a whole number of at least 3, got 2"),
+        ({"repeats": 0}, "`repeats` must be a whole number of at least 1, got 0"),
+        ({"n_test": True}, "`n_test` must be a whole number of at least 1, got True"),
+        ({"share_observed": 33}, "`share_observed` must be a share between 0 and 1, got 33"),
+        ({"hide": [0.0, 1.0]}, "`hide` must be a share between 0 and 1, got 1.0"),
+        ({"hide": "a lot"}, "`hide` must be a share between 0 and 1"),
+        ({"priors": {"etta": 1.0}}, "unknown key 'etta'"),
+        ({"settings": {"drews": 1}}, "unknown key 'drews'"),
+    ],
+)
+def test_bad_options(make_history, changed, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        held_out(make_history(), progressbar=False, **changed)
+
+
+def test_bad_options_of_cells_and_summaries(make_history) -> None:
+    with pytest.raises(ConfigError, match="`share` must be a share"):
+        held_out_cells(make_history(), share=0.0, progressbar=False)
+    cells = held_out(make_history(), methods=["mean"], **QUIET)
+    with pytest.raises(ConfigError, match="`by` must name columns; did you mean 'skill'"):
+        summarise_held_out(cells, ["skil"])
+
+
+def test_progress_is_shown_when_asked_for(make_history, capsys) -> None:
+    held_out(make_history(), methods=["mean"], repeats=1)
+    assert "held-out evaluation" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_real_fits_are_reproducible_and_beat_the_mean(make_history) -> None:
+    settings = {"draws": 200, "tune": 300, "chains": 2}
+    options = {"methods": ["ours", "mean"], "settings": settings, "n_test": 10, **QUIET}
+    one, again = (held_out(make_history(40), **options) for _ in range(2))
+    pd.testing.assert_frame_equal(one.drop(columns="seconds"), again.drop(columns="seconds"))
+    summary = summarise_held_out(one, ["method"])
+    assert summary.loc["ours", "crps"] < 0.9 * summary.loc["mean", "crps"]
+    assert summary.loc["ours", "divergences"] >= 0
