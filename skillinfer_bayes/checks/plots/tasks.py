@@ -101,7 +101,7 @@ def plot_match(
 
 
 def _in_words(task: Task) -> str:
-    """Description of a task, or its skills with their weights, the most important first."""
+    """Give a task's description, or its skills with their weights, the most important first."""
     if task.description:
         return shorten(task.description, LONGEST_TITLE)
     parts = [f"{shorten(skill, 26)} ({task.weights[skill]:g})" for skill in task.skills]
