@@ -18,18 +18,20 @@ from skillinfer_bayes.checks.diagnostics import (
 )
 from skillinfer_bayes.checks.duplicates import find_duplicates
 from skillinfer_bayes.checks.leave_out import adjusted, leave_one_score_out, uniformity
-from skillinfer_bayes.checks.loo import leave_one_agent_out, priors_of
+from skillinfer_bayes.checks.loo import FEWEST_DRAWS, leave_one_agent_out, priors_of
 from skillinfer_bayes.checks.options import check_count
 from skillinfer_bayes.checks.predictive import posterior_predictive, prior_predictive
 from skillinfer_bayes.checks.replicates import spread_draws
 from skillinfer_bayes.checks.report import Diagnosis, Line
 from skillinfer_bayes.checks.sensitivity import ALL, CONFLICT, STRONG, prior_sensitivity
+from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
 from skillinfer_bayes.profiles.surprise import surprise
 from skillinfer_bayes.routing.labels import one_line
 
 if TYPE_CHECKING:
+    from skillinfer_bayes.inference.posterior import Posterior
     from skillinfer_bayes.inference.priors import Priors, SamplerSettings
     from skillinfer_bayes.population import Population
 
@@ -94,6 +96,8 @@ def diagnose(
     """
     check_count("n_replicates", 100, n_replicates)
     check_count("random_seed", 0, random_seed)
+    if not isinstance(refit, bool):
+        raise ConfigError(f"`refit` must be True or False, got {refit!r}")
     found = Found()
     evidence = evidence_of_history(population.history)
     priors = priors_of(population)
@@ -252,8 +256,9 @@ def _agents(
     settings: SamplerSettings | None,
 ) -> None:
     posterior = population.posterior
-    if posterior.by_cell:
-        found.skip(["leave one agent out"], "for tails 'cell': no closed-form density")
+    reason = _no_weights(posterior)
+    if reason:
+        found.skip(["leave one agent out"], reason)
         table = pd.DataFrame(
             {"p": surprise(posterior, evidence)},
             index=pd.Index(list(evidence.agents), name="agent"),
@@ -337,8 +342,9 @@ def _sensitivity(
 ) -> None:
     check = "prior sensitivity"
     posterior = population.posterior
-    if posterior.by_cell:
-        found.skip([check], "for tails 'cell': no closed-form density")
+    reason = _no_weights(posterior)
+    if reason:
+        found.skip([check], reason)
         return
     if priors is None:
         found.skip([check], "because the population does not say its priors")
@@ -357,6 +363,15 @@ def _sensitivity(
         f"{_listed(dict.fromkeys(off['prior']))} move conclusions: see "
         "`tables['sensitivity']`; give these priors more room, or more agents",
     )
+
+
+def _no_weights(posterior: Posterior) -> str:
+    """Say why draws cannot be weighed by densities; nothing where they can."""
+    if posterior.by_cell:
+        return "for tails 'cell': no closed-form density"
+    if len(posterior.mean) < FEWEST_DRAWS:
+        return f"for fewer than {FEWEST_DRAWS} draws"
+    return ""
 
 
 def _listed(names: object) -> str:

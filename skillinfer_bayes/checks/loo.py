@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 type FloatArray = NDArray[np.float64]
 type Refit = Callable[[int], Posterior]
 
+# a smoothed tail needs five draws and is a fifth of them at most
+FEWEST_DRAWS = 30
 LOG_2PI, LOG_PI = float(np.log(2.0 * np.pi)), float(np.log(np.pi))
 
 
@@ -92,8 +94,9 @@ def leave_one_agent_out(
     Raises
     ------
     ConfigError
-        If the tails are "cell", whose density has no closed form, or the population does not say
-        with which priors it was fitted and `refit` needs them.
+        If the tails are "cell", whose density has no closed form, if there are fewer than 30
+        draws, or if the population does not say with which priors it was fitted and `refit`
+        needs them.
     SamplingError
         If a refit could not run.
     """
@@ -106,6 +109,11 @@ def leave_one_agent_out(
         raise ConfigError(
             "leaving agents out needs tails 'normal' or 'agent', got 'cell', whose density has no "
             "closed form"
+        )
+    n_draws = len(posterior.mean)
+    if n_draws < FEWEST_DRAWS:
+        raise ConfigError(
+            f"leaving agents out needs at least {FEWEST_DRAWS} draws, got {n_draws}; raise `draws`"
         )
     evidence = evidence_of_history(population.history)
     tree = _likelihood_tree(posterior, evidence)

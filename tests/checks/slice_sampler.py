@@ -7,6 +7,8 @@ move at once. Written without the package's own likelihood, of which it is so a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 from scipy.special import gammaln, logsumexp
@@ -150,26 +152,28 @@ def as_dataset(drawn: dict[str, np.ndarray], skills: tuple[str, ...]) -> xr.Data
     return xr.Dataset(variables, coords=coords | {"skill": list(skills), "skill_bis": list(skills)})
 
 
-def fit(history: History, priors: Priors, **options: int) -> Population:
-    """Fit a complete history without measurement errors of its own."""
-    priors = priors.resolve(history.n_skills, int(history.observed.sum()))
-    data = history.working()
-    assert data.error_var is None
-    assert not np.isnan(data.values).any()
-    draws = as_dataset(sample(data.values[None], priors, **options)[0], history.skills)
+def fit(histories: Sequence[History], priors: Priors, **options: int) -> list[Population]:
+    """Fit complete histories of one size, without measurement errors of their own."""
+    first = histories[0]
+    priors = priors.resolve(first.n_skills, int(first.observed.sum()))
+    tables = np.stack([history.working().values for history in histories])
+    assert not np.isnan(tables).any()
+    return [
+        _population(history, as_dataset(drawn, history.skills), priors)
+        for history, drawn in zip(histories, sample(tables, priors, **options), strict=True)
+    ]
+
+
+def _population(history: History, draws: xr.Dataset, priors: Priors) -> Population:
     shape = ("chain", "draw")
-    rng = np.random.default_rng(0)
     sizes = (draws.sizes["chain"], draws.sizes["draw"])
     stats = xr.Dataset(
         {
             "diverging": (shape, np.zeros(sizes, dtype=bool)),
-            "energy": (shape, rng.standard_normal(sizes)),
+            "energy": (shape, np.random.default_rng(0).standard_normal(sizes)),
             "depth": (shape, np.full(sizes, 4)),
         },
         coords={name: draws[name] for name in shape},
     )
-    return Population(
-        history,
-        Posterior(attach_history(draws, stats, history)),
-        {"priors": priors.to_dict()},
-    )
+    tree = attach_history(draws, stats, history)
+    return Population(history, Posterior(tree), {"priors": priors.to_dict()})

@@ -29,7 +29,7 @@ def history() -> History:
 
 @pytest.fixture(scope="module")
 def population(history):
-    return slice_sampler.fit(history, PRIORS, **SIZES)
+    return slice_sampler.fit([history], PRIORS, **SIZES)[0]
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,8 @@ def test_what_cannot_be_used() -> None:
         leave_one_agent_out(fake_population(tails="cell"))
     with pytest.raises(ConfigError, match="`refit` must be True, False or 'all', got 'some'"):
         leave_one_agent_out(fake_population(), refit="some")
+    with pytest.raises(ConfigError, match="at least 30 draws, got 20"):
+        leave_one_agent_out(fake_population(chains=2, draws=10))
     with pytest.raises(ConfigError, match="does not say with which priors"):
         leave_one_agent_out(fake_population(), refit="all")
 

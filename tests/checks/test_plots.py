@@ -284,6 +284,16 @@ def test_the_spectrum_of_known_blocks() -> None:
     )
 
 
+def test_covariances_made_of_loadings_give_the_same_spectrum() -> None:
+    by_cell = fake_population(tails="cell", random_seed=4)
+    posterior = by_cell.posterior
+    draws = posterior.covariance.reshape(2, -1, 6, 6)
+    means = posterior.mean.reshape(2, -1, 6)
+    dense = population_of_draws(by_cell.history, means, draws)
+    lines = [plots.plot_spectrum(one).axes[0].lines[0].get_ydata() for one in (by_cell, dense)]
+    np.testing.assert_allclose(*lines)
+
+
 def test_two_skills_share_the_square_of_their_correlation() -> None:
     population = population_with(np.array([[1.0, 0.6], [0.6, 1.0]]), ["x", "y"])
     drawn = plots.plot_shared_variance(population)

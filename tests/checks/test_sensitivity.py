@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.stats import halfnorm, multivariate_normal, norm
 
 from skillinfer_bayes import History, Priors
@@ -73,21 +74,22 @@ def test_groups_and_covariates_have_priors_too() -> None:
 
 
 def _fitted(priors: Priors, centre: float = 0.0):
-    """A posterior of means about `centre` whose prior is centred on 0; all else is known."""
+    """A posterior of means about `centre` whose prior is centred on 0."""
     rng = np.random.default_rng(2)
     scores = simulate_history(20, 4, bounded=False, random_seed=2).scores
     history = History.from_dataframe(scores, scale="unbounded")
     shape = (4, 500)
     means = centre + 0.1 * rng.standard_normal((*shape, 4))
-    covariances = np.broadcast_to(np.eye(4), (*shape, 4, 4)).copy()
+    covariances = np.exp(0.1 * rng.standard_normal((*shape, 1, 1))) * np.eye(4)
+    covariances = covariances + 0.1 * rng.random((*shape, 1, 1))
     loadings = np.zeros((*shape, 4, 2))
     own = np.ones((*shape, 4))
     population = population_of_draws(history, means, covariances, loadings=loadings, own_sd=own)
     draws = population.posterior.tree.children["posterior"]
     dims = ("chain", "draw")
-    draws["general"] = (dims, rng.normal(0.4, 0.4, shape))
-    draws["own_log_mean"] = (dims, rng.normal(-0.7, 0.5, shape))
-    draws["own_log_spread"] = (dims, 0.2 * np.abs(rng.standard_normal(shape)))
+    draws["general"] = xr.Variable(dims, rng.normal(0.4, 0.4, shape))
+    draws["own_log_mean"] = xr.Variable(dims, rng.normal(-0.7, 0.5, shape))
+    draws["own_log_spread"] = xr.Variable(dims, 0.2 * np.abs(rng.standard_normal(shape)))
     return population
 
 

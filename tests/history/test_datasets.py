@@ -23,8 +23,6 @@ from skillinfer_bayes.exceptions import (
 from skillinfer_bayes.history import datasets, downloads, public_tables
 from skillinfer_bayes.history.downloads import Options, Source, load_files
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-
 OPEN_LLM = """\
 T,Model,Average ⬆️,IFEval,IFEval Raw,BBH,BBH Raw,MATH Lvl 5,MATH Lvl 5 Raw,GPQA,GPQA Raw,MUSR,\
 MUSR Raw,MMLU-PRO,MMLU-PRO Raw,Type,Architecture,Precision,Hub License,#Params (B),Hub ❤️,\
@@ -442,11 +440,10 @@ def as_published(table: pd.DataFrame, part: str) -> pd.DataFrame:
     return pd.DataFrame({"Model": table.index, **columns})
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/data beside the repository")
-def test_bfcl_on_the_real_table_in_the_sites_layout(server, cache) -> None:
-    real = pd.read_csv(REAL / "bfcl_v4.csv", index_col=0).drop(columns="family")
-    items = pd.read_csv(REAL / "bfcl_v4_n_items.csv", index_col=0)
-    facts = pd.read_csv(REAL / "bfcl_v4_metadata.csv", index_col=0)
+def test_bfcl_on_the_real_table_in_the_sites_layout(server, cache, shared_data) -> None:
+    real = pd.read_csv(shared_data / "bfcl_v4.csv", index_col=0).drop(columns="family")
+    items = pd.read_csv(shared_data / "bfcl_v4_n_items.csv", index_col=0)
+    facts = pd.read_csv(shared_data / "bfcl_v4_metadata.csv", index_col=0)
     for part in public_tables.BFCL_FILES[:-1]:
         shuffled = as_published(real, part).sample(frac=1.0, random_state=1)
         shuffled.to_csv(server.folder / f"data_{part}.csv", index=False)

@@ -366,11 +366,17 @@ def plot_skill_distributions(history: History | Population, *, n_skills: int = 6
 
 def _correlation_draws(population: Population) -> FloatArray:
     """Correlation matrices of evenly spaced posterior draws, (at most 400, K, K)."""
-    covariance = population.posterior.covariance
-    if covariance.shape[1] < 2:
+    posterior = population.posterior
+    if len(posterior.skills) < 2:
         raise InputError("`population` must have at least two skills")
-    chosen = np.linspace(0, len(covariance) - 1, min(MOST_DRAWS, len(covariance))).astype(int)
-    kept = covariance[chosen]
+    total = len(posterior.mean)
+    chosen = np.linspace(0, total - 1, min(MOST_DRAWS, total)).astype(int)
+    if posterior.by_cell:  # all its covariances at once can take gigabytes
+        loadings = posterior.loadings[chosen]
+        kept = loadings @ np.swapaxes(loadings, 1, 2)
+        kept += posterior.own_sd[chosen][:, :, None] ** 2 * np.eye(len(posterior.skills))
+    else:
+        kept = posterior.covariance[chosen]
     sd = np.sqrt(np.einsum("skk->sk", kept))
     scaled: FloatArray = kept / (sd[:, :, None] * sd[:, None, :])
     return scaled
