@@ -7,13 +7,14 @@ BENCHMARKS := start_speed batch_speed demo_speed fit_speed
 SETUP := pyproject.toml constraints.txt scripts/setup_venv.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint notebooks clean
+.PHONY: help demo test test-slow bench gallery lint notebooks clean
 
 help:
 	@echo "make demo        fit the tutorial's history and print the routing prompt"
 	@echo "make test        formatting, lint, types, layers and the fast tests"
 	@echo "make test-slow   the tests that fit real models for minutes"
 	@echo "make bench       speed and accuracy against the alternatives"
+	@echo "make gallery     draw every figure into docs/gallery"
 	@echo "make lint        formatting, lint, types and layers only"
 	@echo "make notebooks   run every notebook from top to bottom"
 	@echo "make clean       remove .venv, caches and builds"
@@ -31,6 +32,9 @@ bench: $(VENV)/.ready-bench
 	@set -e; for name in $(BENCHMARKS); do \
 		echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; \
 	done
+
+gallery: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks.gallery --out docs/gallery
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .

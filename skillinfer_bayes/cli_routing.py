@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from skillinfer_bayes.routing.decision import Decision, Exclusion
     from skillinfer_bayes.routing.job import AnswerForm
     from skillinfer_bayes.routing.prompt import ReplyForm
-    from skillinfer_bayes.routing.prompt_agents import SkillChoice
+    from skillinfer_bayes.routing.prompt_facts import SkillChoice
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 SHOWN_FIELDS = (

@@ -16,7 +16,8 @@ from skillinfer_bayes.routing.constraints import Constraint, apply_constraints
 from skillinfer_bayes.routing.decision import Candidate, Exclusion
 from skillinfer_bayes.routing.interfaces import ProfileLike
 from skillinfer_bayes.routing.labels import agent_label
-from skillinfer_bayes.routing.prompt_agents import AgentFacts, AgentTexts
+from skillinfer_bayes.routing.prompt_agents import AgentTexts
+from skillinfer_bayes.routing.prompt_facts import AgentFacts
 from skillinfer_bayes.routing.prompt_metadata import check_metadata
 from skillinfer_bayes.routing.utility import Utility, UtilityFunction
 

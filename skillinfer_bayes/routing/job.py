@@ -26,7 +26,7 @@ from skillinfer_bayes.routing.deliberation import Manners, candidate_orders, del
 from skillinfer_bayes.routing.interfaces import ProfileLike
 from skillinfer_bayes.routing.labels import agent_ids
 from skillinfer_bayes.routing.prompt import PromptPlan, check_constraints, plan_prompt
-from skillinfer_bayes.routing.prompt_agents import SkillChoice
+from skillinfer_bayes.routing.prompt_facts import SkillChoice
 from skillinfer_bayes.routing.replies import shown_reply
 from skillinfer_bayes.routing.utility import Utility, UtilityFunction
 

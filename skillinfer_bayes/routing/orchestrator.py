@@ -12,7 +12,7 @@ from skillinfer_bayes.routing.constraints import Constraint
 from skillinfer_bayes.routing.decision import Decision
 from skillinfer_bayes.routing.interfaces import ProfileLike
 from skillinfer_bayes.routing.job import AnswerForm, AskingRules, prepare_job
-from skillinfer_bayes.routing.prompt_agents import SkillChoice
+from skillinfer_bayes.routing.prompt_facts import SkillChoice
 from skillinfer_bayes.routing.replies import parse_decision
 from skillinfer_bayes.routing.utility import Utility, UtilityFunction
 

@@ -16,12 +16,8 @@ from skillinfer_bayes.exceptions import ConfigError, InputError
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.interfaces import ProfileLike, is_normalized
 from skillinfer_bayes.routing.labels import is_text, line_start, one_line
-from skillinfer_bayes.routing.prompt_agents import (
-    AgentTexts,
-    SkillChoice,
-    count_shown,
-    gather_agents,
-)
+from skillinfer_bayes.routing.prompt_agents import AgentTexts, count_shown, gather_agents
+from skillinfer_bayes.routing.prompt_facts import SkillChoice
 from skillinfer_bayes.routing.tokens import estimate_tokens
 
 #: How the model is asked to answer.
