@@ -45,17 +45,18 @@ def _history(scores: pd.DataFrame) -> History:
 
 @pytest.fixture(scope="module")
 def scores() -> pd.DataFrame:
-    return simulate_history(40, 4, rank=1, bounded=False, random_seed=4).scores
+    return simulate_history(70, 4, rank=1, bounded=False, random_seed=4).scores
 
 
 @pytest.fixture(scope="module")
 def reports(scores: pd.DataFrame) -> dict[str, Diagnosis]:
-    """One fit of each table: as simulated, on a wrong scale, and with two odd rows."""
+    """One fit of each table: as simulated, twice on a wrong scale, and with two odd rows."""
     skewed = scores.assign(skill_1=np.exp(2.0 * scores["skill_1"]))
+    bounded = scores.assign(skill_1=1.0 / (1.0 + np.exp(-3.0 * scores["skill_1"])))
     rows = scores.copy()
     rows.iloc[5] = rows.iloc[30]
     rows.iloc[9] = [6.0, -6.0, 6.0, -6.0]
-    tables = {"clean": scores, "link": skewed, "rows": rows}
+    tables = {"clean": scores, "link": skewed, "bounds": bounded, "rows": rows}
     fits = slice_sampler.fit([_history(table) for table in tables.values()], PRIORS, **SIZES)
     return {name: fit.diagnose() for name, fit in zip(tables, fits, strict=True)}
 
@@ -94,6 +95,13 @@ def test_a_wrong_link_is_found(reports) -> None:
     assert "skill_1" in report["posterior predictive"].value
 
 
+def test_bounded_scores_on_an_unbounded_scale_are_found(reports) -> None:
+    line = reports["bounds"]["posterior predictive"]
+    assert line.verdict == "look"
+    assert line.value.endswith("1 unlike the simulated tables: highest of skill_1")
+    assert "`scale`" in line.advice
+
+
 def test_a_duplicated_agent_is_found(reports) -> None:
     line = reports["rows"]["duplicated agents"]
     assert (line.verdict, line.value) == ("look", "agent_5 = agent_30")
@@ -101,7 +109,7 @@ def test_a_duplicated_agent_is_found(reports) -> None:
 
 def test_an_outlier_agent_is_found(reports) -> None:
     line = reports["rows"]["outlier agents"]
-    assert (line.verdict, line.value) == ("look", "1 of 40 agents: agent_9")
+    assert (line.verdict, line.value) == ("look", "1 of 70 agents: agent_9")
     assert reports["rows"].tables["agents"]["p"].idxmin() == "agent_9"
 
 

@@ -115,6 +115,6 @@ def test_reweighting_follows_the_scores() -> None:
     from skillinfer_bayes.profiles.rows import RowConditioner
 
     density = RowConditioner(population.posterior).log_density(weighed._evidence)
-    chosen = mean[resample(density).index[:, 0]]
+    chosen = mean[resample(density).draws[:, 0]]
     assert chosen.mean() > mean.mean()
     assert weighed.mean("skill_1") != plain.mean("skill_1")
