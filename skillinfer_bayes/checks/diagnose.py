@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,8 @@ MAX_MCSE = 0.1
 MAX_AT_DEPTH = 0.01
 TREE_DEPTH = 10
 NAMED = 5
-MOST_VALUES = 20_000_000
+FEWEST_DRAWS_KEPT = 500
+MOST_OPERATIONS = 2e9
 
 
 class Found:
@@ -105,11 +107,19 @@ def diagnose(
     rng = np.random.default_rng(random_seed)
     _prior_predictive(found, population, evidence, priors, n_replicates, rng)
     _posterior_predictive(found, population, evidence, n_replicates, rng)
+    population = _affordable(population, evidence)
     _agents(found, population, evidence, refit, settings)
     _scores(found, population, evidence)
     _duplicates(found, population, evidence)
     _sensitivity(found, population, evidence, priors)
     return Diagnosis(tuple(found.lines), found.tables)
+
+
+def _affordable(population: Population, evidence: Evidence) -> Population:
+    """Keep part of the draws where a density of every row under every draw takes minutes."""
+    per_draw = float((evidence.observed.sum(axis=1) ** 3).sum())
+    wanted = max(FEWEST_DRAWS_KEPT, int(MOST_OPERATIONS / max(per_draw, 1.0)))
+    return replace(population, posterior=spread_draws(population.posterior, wanted))
 
 
 def _converged(found: Found, population: Population) -> None:
@@ -294,8 +304,7 @@ def _scores(found: Found, population: Population, evidence: Evidence) -> None:
     if posterior.by_cell:
         found.skip(checks, "for tails 'cell': no closed-form conditional")
         return
-    affordable = max(200, MOST_VALUES // max(int(evidence.observed.sum()), 1))
-    cells = leave_one_score_out(spread_draws(posterior, affordable), evidence)
+    cells = leave_one_score_out(posterior, evidence)
     cells["p"] = 2.0 * np.minimum(cells["pit"], 1.0 - cells["pit"])
     cells["p_adjusted"] = adjusted(cells["p"].to_numpy())
     by_skill = uniformity(cells)

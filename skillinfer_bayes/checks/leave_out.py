@@ -21,7 +21,6 @@ from scipy.special import gammaln, ndtr, stdtr
 from scipy.stats import false_discovery_control
 
 from skillinfer_bayes.inference.posterior import Posterior
-from skillinfer_bayes.profiles.conditioning import solve_spd
 from skillinfer_bayes.profiles.evidence import Evidence, Group
 from skillinfer_bayes.profiles.rows import RowConditioner
 
@@ -74,12 +73,10 @@ def leave_one_score_out(posterior: Posterior, evidence: Evidence) -> pd.DataFram
 
 def score_by_score(rows: RowConditioner, group: Group) -> tuple[FloatArray, FloatArray]:
     """Probability below, and log density of, each score given the others, (S, a, m) each."""
-    root = rows.root(group)
-    m = root.shape[1]
-    system = root @ np.swapaxes(root, 1, 2)
-    precision = solve_spd(system, np.broadcast_to(np.eye(m), system.shape))
+    precision = np.linalg.inv(rows.measured_covariance(group))
+    m = precision.shape[1]
     residual = rows.residuals(group)
-    pulled = np.einsum("smn,san->sam", precision, residual)
+    pulled = residual @ precision
     variance = 1.0 / np.einsum("smm->sm", precision)[:, None, :]
     deviation = pulled * variance
     if not rows.heavy:

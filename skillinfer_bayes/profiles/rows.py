@@ -115,10 +115,14 @@ class RowConditioner:
                     widening = (self.posterior.nu[:, None] + quad) / c[:, None]
                 yield group, group.agents[part], given, mean + residual @ given.gain, widening
 
+    def measured_covariance(self, group: Group) -> FloatArray:
+        """Covariance of a group's measurements, their errors included, (S, m, m)."""
+        block = self._covariance(group.unknown_group)[:, group.observed[:, None], group.observed]
+        return block + np.diag(group.error_var)
+
     def root(self, group: Group) -> FloatArray:
         """Cholesky factors of the covariance of a group's measurements, (S, m, m)."""
-        block = self._covariance(group.unknown_group)[:, group.observed[:, None], group.observed]
-        return np.linalg.cholesky(block + np.diag(group.error_var))
+        return np.linalg.cholesky(self.measured_covariance(group))
 
     def residuals(self, group: Group) -> FloatArray:
         """Distances of a group's measurements from the population's means, (S, a, m)."""
