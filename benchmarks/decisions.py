@@ -139,19 +139,25 @@ def print_calibration(rows: pd.DataFrame, label: str, figure: Path | None) -> No
         ]
         print_table(lines, ["forecast", "count", "mean forecast", "came true"])
         if figure:
-            draw(table, name, figure.with_stem(f"{figure.stem}_{forecast}_{label.split(',')[0]}"))
+            slug = label.replace(", ", "_")
+            draw(table, name, label, figure.with_stem(f"{figure.stem}_{forecast}_{slug}"))
 
 
-def draw(table: pd.DataFrame, name: str, path: Path) -> None:
-    """Reliability plot of a table of bins."""
+def draw(table: pd.DataFrame, name: str, label: str, path: Path) -> None:
+    """Reliability plot of a table of bins, with Wilson's intervals (doi:10.2307/2276774)."""
     from matplotlib.figure import Figure
 
-    plot = Figure(figsize=(4.0, 4.0), layout="constrained")
+    plot = Figure(figsize=(4.0, 4.2), layout="constrained")
     axes = plot.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    spread = np.sqrt(table["came_true"] * (1 - table["came_true"]) / table["count"])
-    axes.errorbar(table["forecast"], table["came_true"], yerr=2 * spread, marker="o", linestyle="")
-    axes.set(xlabel=f"forecast {name}", ylabel="share that came true", xlim=(0, 1), ylim=(0, 1))
+    count, share = table["count"], table["came_true"]
+    centre = (share * count + 2.0) / (count + 4.0)
+    half = 2.0 / (count + 4.0) * np.sqrt(count * share * (1.0 - share) + 1.0)
+    axes.vlines(table["forecast"], centre - half, centre + half)
+    axes.plot(table["forecast"], share, marker="o", linestyle="")
+    ends = (-0.03, 1.03)
+    axes.set(xlabel=f"forecast {name}", ylabel="share that came true", xlim=ends, ylim=ends)
+    axes.set_title(f"utility: {label}", fontsize="medium")
     plot.savefig(path)
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,8 @@ from benchmarks._held_out import (
     read_splits,
     weight_vector,
 )
-from skillinfer_bayes.profiles.joint import read_members
+from skillinfer_bayes.profiles.engine import Kind
+from skillinfer_bayes.profiles.joint import Member, read_members
 from skillinfer_bayes.profiles.task import Task
 from skillinfer_bayes.routing.next_evaluation import next_evaluations
 
@@ -44,11 +47,27 @@ class Bench:
     split: Split
     peer: object
     cache: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
+    drawn: dict[tuple[object, ...], tuple[np.ndarray, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.truth = self.split.truth.to_numpy()
         self.skills = self.split.truth.columns
         self.agents = self.split.truth.index
+
+    @contextmanager
+    def keep_draws(self) -> Iterator[None]:
+        """Draw every agent once per set of shown cells: most calls differ in one agent only."""
+        draw = Member.draws
+
+        def kept(member: Member, *kinds: Kind) -> tuple[np.ndarray, ...]:
+            key = (member.agent, member.evidence.observed.tobytes(), kinds)
+            if key not in self.drawn:
+                self.drawn[key] = draw(member, *kinds)
+            return self.drawn[key]
+
+        with mock.patch.object(Member, "draws", kept):
+            yield
+        self.drawn.clear()
 
     def means(self, shown: np.ndarray) -> np.ndarray:
         """Our posterior means of all skills, (A, K), given which cells are shown."""
@@ -194,6 +213,7 @@ def run_task(bench: Bench, number: int, chosen: argparse.Namespace) -> Iterator[
             path = reveal(bench, start, task, choose, chosen.steps, seed)
             for step, shown in enumerate(path):
                 row = {"split": bench.split.number, "task": number, "step": step}
+                row["hidden"] = int((~shown).sum())
                 made = int(shown.sum() - start.sum())
                 best = int(np.argmax(bench.means(shown) @ weights))
                 yield row | {"rule": name, "value": loss[best], "made": made}
@@ -213,6 +233,7 @@ def run_profiles(bench: Bench, chosen: argparse.Namespace) -> Iterator[dict[str,
             path = reveal(bench, start, None, choose, chosen.profile_steps, seed)
             for step, shown in enumerate(path):
                 row = {"split": bench.split.number, "task": 0, "step": step, "rule": name}
+                row["hidden"] = int((~shown).sum())
                 error = float(np.abs(bench.means(shown) - bench.truth).mean())
                 yield row | {"value": error, "made": int(shown.sum() - start.sum())}
                 if name == "peer's most_uncertain":
@@ -221,8 +242,9 @@ def run_profiles(bench: Bench, chosen: argparse.Namespace) -> Iterator[dict[str,
 
 
 def needed(curve: np.ndarray, level: float) -> str:
-    """Fewest measurements after which a curve is at a level and stays there on average."""
-    below = np.flatnonzero(curve <= level + 1e-12)
+    """Fewest measurements after which a curve is at a level or below, and stays there."""
+    highest_from_here = np.maximum.accumulate(curve[::-1])[::-1]
+    below = np.flatnonzero(highest_from_here <= level + 1e-12)
     return str(int(below[0])) if len(below) else "-"
 
 
@@ -249,9 +271,12 @@ def print_curves(rows: pd.DataFrame, what: str, first: str) -> None:
     ]
     print(f"measurements needed to be where random is after {', '.join(map(str, levels))}")
     print_table(lines, ["rule", *(f"random at {step}" for step in levels)])
+    hidden = rows[rows["rule"] == RANDOM].groupby("step")["hidden"].max()
     for step in levels:
         found = needed(curves.loc[first].to_numpy(), chance[step])
-        if found != "-":
+        if not hidden[step]:
+            print(f"random at {step} has measured everything: there is nothing to choose")
+        elif found != "-":
             share = int(found) / step
             met = "met" if share <= 2 / 3 else "NOT met"
             print(f"{first} / random at {step}: {share:.2f} (at most 0.67: {met})")
@@ -273,9 +298,11 @@ def main() -> None:
     tasks, profiles = [], []
     for split in read_splits(chosen.table, chosen):
         bench = Bench(split, peer_population(split.history, normalize=False))
-        profiles += list(run_profiles(bench, chosen))
+        with bench.keep_draws():
+            profiles += list(run_profiles(bench, chosen))
         for number in range(chosen.tasks):
-            tasks += list(run_task(bench, number, chosen))
+            with bench.keep_draws():
+                tasks += list(run_task(bench, number, chosen))
         print(f"split {split.number}: {len(split.truth)} agents held out", flush=True)
     weighed, observed = TABLES[chosen.table]
     print(

@@ -200,4 +200,10 @@ asking_options = _all_of(
         default=0.0,
         help="Score given up per ms of avg_latency_ms, in the choice of the profiles alone.",
     ),
+    click.option(
+        "--quantile",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="Let the profiles alone choose by this quantile of the score, not its expectation: "
+        "0.1 is cautious.",
+    ),
 )

@@ -148,6 +148,7 @@ def route(
     fallback: bool,
     cost_weight: float,
     latency_weight: float,
+    quantile: float | None,
     record: Path | None,
     as_json: bool,
 ) -> None:
@@ -190,6 +191,7 @@ def route(
             threshold,
             limits=limits,
             utility=Utility(cost=cost_weight, latency=latency_weight) if weighted else None,
+            quantile=quantile,
             model=model,
             base_url=base_url,
             answer_form=answer_form,
@@ -223,12 +225,13 @@ def route(
 def mcp(folder: Path) -> None:
     """Serve profiles, rankings and prompts to a language model by the Model Context Protocol.
 
-    Speaks on standard input and output until the client hangs up. Put the command into your
-    client's settings.
+    Speaks on standard input and output until the client hangs up. Needs the extra 'mcp'. The
+    populations must be fitted beforehand, with `skillinfer-bayes fit`, into the folder.
 
     \b
-    Example:
-      skillinfer-bayes mcp --folder ./profiles
+    Example, in your client's settings:
+      {"mcpServers": {"skillinfer-bayes": {
+        "command": "skillinfer-bayes", "args": ["mcp", "--folder", "/path/to/profiles"]}}}
     """
     from skillinfer_bayes.mcp_server import serve
 

@@ -137,13 +137,18 @@ class ComparisonInfo(TypedDict):
 
 
 class Measurement(TypedDict):
-    """A score that could be measured; `gain` is what it is expected to bring."""
+    """A score that could be measured; `gain` is what it is expected to bring.
+
+    `variance` and `information` (nats), to compare with, are what it has on its own.
+    """
 
     agent: str
     skill: str
     cost: float
     gain: float
     gain_per_cost: float
+    variance: float
+    information: float
 
 
 class EvaluationPlan(TypedDict):

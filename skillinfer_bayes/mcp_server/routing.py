@@ -194,6 +194,8 @@ def _measurement(row: Mapping[Any, Any]) -> Measurement:
         "cost": float(row["cost"]),
         "gain": float(row["gain"]),
         "gain_per_cost": float(row["gain_per_cost"]),
+        "variance": float(row["variance"]),
+        "information": float(row["information"]),
     }
 
 

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from skillinfer_bayes.exceptions import DecisionError
 from skillinfer_bayes.profiles.profile import Profile
@@ -19,6 +19,7 @@ from skillinfer_bayes.routing.labels import agent_label
 from skillinfer_bayes.routing.prompt_agents import AgentTexts
 from skillinfer_bayes.routing.prompt_facts import AgentFacts
 from skillinfer_bayes.routing.prompt_metadata import check_metadata
+from skillinfer_bayes.routing.records import plain
 from skillinfer_bayes.routing.utility import Utility, UtilityFunction
 
 # What a decision's record says about the software that made it.
@@ -183,7 +184,7 @@ def _candidate(facts: AgentFacts, profile: ProfileLike) -> Candidate:
         float(facts.match.std),
         facts.match.p_above_threshold,
         observations=observed,
-        metadata=dict(facts.metadata or {}),
+        metadata=plain(facts.metadata or {}),
     )
 
 
@@ -194,6 +195,15 @@ def population_of(profiles: Mapping[str, ProfileLike]) -> str | None:
         for profile in profiles.values()
     }
     return ids.pop() if len(ids) == 1 else None
+
+
+def recorded_utility(utility: Utility | UtilityFunction | None) -> dict[str, Any] | None:
+    """Give a utility's weights, or the name of the function; None without one."""
+    if utility is None:
+        return None
+    if isinstance(utility, Utility):
+        return utility.to_dict()
+    return {"function": str(getattr(utility, "__qualname__", type(utility).__qualname__))}
 
 
 def recorded_versions() -> dict[str, str]:

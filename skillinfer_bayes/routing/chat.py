@@ -128,7 +128,7 @@ class Chat:
             await self._client.close()
 
     def without_key(self, value: Any) -> Any:
-        """Blank out the key wherever it stands in a value, dataclasses and mappings included."""
+        """Blank out the key wherever it stands in a record: plain data and this package's own."""
         if isinstance(value, str):
             key = getattr(self._client, "api_key", None)
             is_secret = isinstance(key, str) and len(key) >= SHORTEST_SECRET

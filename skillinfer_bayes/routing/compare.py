@@ -186,9 +186,14 @@ class Comparison:
             "agents": {str(name): row for name, row in table.to_dict(orient="index").items()},
         }
 
+    def __str__(self) -> str:
+        table = self.to_dataframe().to_string(float_format="{:.4g}".format)
+        return f"{self!r}\n{table}"
+
     def __repr__(self) -> str:
+        many = len(self.agents)
         return (
-            f"Comparison({len(self.agents)} agents, choice: {self.choice!r}, P(wrong) = "
+            f"Comparison({many} agent{'s' * (many != 1)}, choice: {self.choice!r}, P(wrong) = "
             f"{self.p_wrong:.2f}, expected regret {self.regret:.3g})"
         )
 

@@ -32,7 +32,7 @@ from skillinfer_bayes.routing.constraint_grammar import (
     parse_constraint,
 )
 from skillinfer_bayes.routing.interfaces import BatchMatcher, ProfileLike
-from skillinfer_bayes.routing.labels import one_line
+from skillinfer_bayes.routing.labels import agent_label, one_line
 
 __all__ = [
     "Constraint",
@@ -81,6 +81,14 @@ class Eligibility:
     eligible: tuple[str, ...]
     excluded: Mapping[str, tuple[str, ...]]
     constraints: tuple[Constraint, ...]
+
+    def __str__(self) -> str:
+        names = ", ".join(map(agent_label, self.eligible)) or "none"
+        total = len(self.eligible) + len(self.excluded)
+        lines = [f"{len(self.eligible)} of {total} agents eligible: {names}"]
+        for agent, reasons in self.excluded.items():
+            lines.append(f"left out: {agent_label(agent)}: {'; '.join(reasons)}")
+        return "\n".join(lines)
 
     def select[P](self, items: Mapping[str, P]) -> dict[str, P]:
         """Keep what belongs to eligible agents: profiles, metadata."""

@@ -35,6 +35,7 @@ class Candidate:
     observations : mapping of str to float
         The scores that were measured.
     metadata : mapping
+        As plain data that JSON can hold.
     """
 
     agent: str
@@ -145,6 +146,11 @@ class Case:
         Identity of the population that the profiles belong to, where they say.
     versions : mapping of str to str
         Of this package and the libraries that it used.
+    utility : mapping or None
+        The weights that the profiles' own choice counts with, or the name of a function; None
+        where the score alone counts.
+    quantile : float or None
+        The quantile that this choice is made by; None for the expectation.
     """
 
     weights: Mapping[str, float]
@@ -156,6 +162,8 @@ class Case:
     exclusions: tuple[Exclusion, ...] = ()
     population_id: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    utility: Mapping[str, object] | None = None
+    quantile: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from skillinfer_bayes.routing.candidates import (
     evaluate_candidates,
     find_eligible,
     population_of,
+    recorded_utility,
     recorded_versions,
 )
 from skillinfer_bayes.routing.chat import Answer, Chat, Request
@@ -233,6 +234,8 @@ def prepare_job(
         exclusions=field.exclusions,
         population_id=population_of(profiles),
         versions=recorded_versions(),
+        utility=recorded_utility(utility),
+        quantile=quantile,
     )
     try:
         eligible_or_error(field)

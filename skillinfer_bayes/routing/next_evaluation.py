@@ -30,6 +30,7 @@ from skillinfer_bayes.routing.planning import (
     plan_by_regret,
     rate_by_moments,
     rate_by_regret,
+    told_alone,
 )
 from skillinfer_bayes.routing.utility import Utility, UtilityFunction, utility_draws
 
@@ -48,7 +49,11 @@ GAINS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+# A plan that is printed ends here.
+SHOWN_ROWS = 10
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class EvaluationPlan:
     """What to measure next, and what that is expected to bring.
 
@@ -57,7 +62,9 @@ class EvaluationPlan:
     table : DataFrame
         A row per measurement, the first one to make first: `agent`, `skill`, `cost`, `gain`,
         `gain_per_cost`. With a budget, a batch: each gain is what the row adds to those above it.
-        Without one, every possible measurement, each on its own.
+        Without one, every possible measurement, each on its own. Beside the gain, to compare with:
+        `variance` and `information`, which the methods of these names would give to the
+        measurement alone.
     method : str
         What the gain is: `"regret"` expected reduction of the choice's regret, in the units of
         the match score or the utility; `"shrinkage"` reduction of variance; `"information"` nats;
@@ -82,6 +89,12 @@ class EvaluationPlan:
         """Cost of all measurements of the table."""
         return float(self.table["cost"].sum())
 
+    def __repr__(self) -> str:
+        rows = self.table.head(SHOWN_ROWS).to_string(float_format="{:.4g}".format)
+        more = len(self.table) - SHOWN_ROWS
+        tail = f"\n... and {more} more" if more > 0 else ""
+        return f"{self.verdict}\n{rows}{tail}" if len(self.table) else self.verdict
+
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain data that JSON can hold."""
         return {
@@ -96,9 +109,9 @@ class EvaluationPlan:
 def next_evaluations(
     profiles: Mapping[str, ProfileLike],
     task: Task | Mapping[str, float] | Mapping[str | Skill, float] | None = None,
-    *,
     budget: float | None = None,
     costs: Costs = 1.0,
+    *,
     method: Method | None = None,
     utility: Utility | UtilityFunction | None = None,
     metadata: Mapping[str, Mapping[str, object]] | None = None,
@@ -178,7 +191,7 @@ def next_evaluations(
         steps = rate_by_moments(drawn, chosen)
     else:
         steps = plan_by_moments(drawn, chosen, most, floor)
-    table = _table(steps, group)
+    table = _table(steps, drawn, group)
     worth = bool(len(table)) and (
         budget is not None or bool((table["gain"] > floor * table["cost"]).any())
     )
@@ -264,8 +277,10 @@ def _read_costs(costs: object, group: Members) -> FloatArray:
     return result
 
 
-def _table(steps: Sequence[Step], group: Members) -> pd.DataFrame:
+def _table(steps: Sequence[Step], drawn: Sequence[Candidates], group: Members) -> pd.DataFrame:
     agents, skills = group.agents, group.context.skills
+    told = {agent: _told(drawn[agent]) for agent in {step.agent for step in steps}}
+    alone = [told[step.agent][step.skill] for step in steps]
     columns = {
         "agent": pd.Series([agents[step.agent] for step in steps], dtype="str"),
         "skill": pd.Series([skills[step.skill] for step in steps], dtype="str"),
@@ -273,7 +288,17 @@ def _table(steps: Sequence[Step], group: Members) -> pd.DataFrame:
         "gain": pd.Series([step.gain for step in steps], dtype=float),
     }
     table = pd.DataFrame(columns)
-    return table.assign(gain_per_cost=table["gain"] / table["cost"])
+    return table.assign(
+        gain_per_cost=table["gain"] / table["cost"],
+        variance=pd.Series([variance for variance, _ in alone], dtype=float),
+        information=pd.Series([information for _, information in alone], dtype=float),
+    )
+
+
+def _told(one: Candidates) -> dict[int, tuple[float, float]]:
+    """Find what each of an agent's measurements has of variance and information, by skill."""
+    pairs = zip(*(rated.tolist() for rated in told_alone(one)), strict=True)
+    return dict(zip(one.positions.tolist(), pairs, strict=True))
 
 
 def _verdict(

@@ -158,25 +158,24 @@ def best_others(means: FloatArray) -> FloatArray:
 class _Moments:
     """Covariance of one agent's target, skills and measurements, as measurements come in."""
 
-    def __init__(self, one: Candidates, method: str) -> None:
-        self.one, self.method = one, method
-        n_skills, n_scores = one.skills.shape[1], one.scores.shape[1]
+    def __init__(self, one: Candidates) -> None:
+        skills, n_scores = one.skills * one.weights, one.scores.shape[1]
+        # without a task the skills themselves are the targets
         has_task = bool(one.value.size)
-        target = one.value[:, None] if has_task else one.skills * one.weights
-        joint = np.concatenate([target, one.skills * one.weights, one.scores], axis=1)
+        target = np.column_stack([one.value, skills[:, one.positions]]) if has_task else skills
+        joint = np.concatenate([target, one.scores], axis=1)
         self.covariance = np.atleast_2d(np.cov(joint, rowvar=False))
-        self.targets = np.arange(target.shape[1])
-        self.own = target.shape[1] + one.positions
-        self.asked = target.shape[1] + n_skills + np.arange(n_scores)
+        self.targets = np.arange(1 if has_task else target.shape[1])
+        self.own = 1 + np.arange(n_scores) if has_task else one.positions
+        self.asked = target.shape[1] + np.arange(n_scores)
         self.left = np.ones(n_scores, dtype=bool)
 
-    def gains(self) -> FloatArray:
+    def gains(self, method: str) -> FloatArray:
         """Rate what each measurement would add, (m,); nothing for those that were taken."""
-        if self.method == "variance":
+        if method == "variance":
             gains = np.diag(self.covariance)[self.own]
         else:
-            rate = RATES[self.method]
-            gains = rate(self.covariance, self.targets, self.asked)
+            gains = RATES[method](self.covariance, self.targets, self.asked)
         return np.where(self.left, np.maximum(gains, 0.0), 0.0)
 
     def take(self, position: int) -> None:
@@ -191,11 +190,17 @@ RATES: dict[str, Callable[[FloatArray, IntArray, IntArray], FloatArray]] = {
 }
 
 
+def told_alone(one: Candidates) -> tuple[FloatArray, FloatArray]:
+    """Rate each measurement of an agent alone by variance and by information, (m,) each."""
+    moments = _Moments(one)
+    return moments.gains("variance"), moments.gains("information")
+
+
 def rate_by_moments(drawn: Sequence[Candidates], method: str) -> list[Step]:
     """Rate every measurement on its own by what it says of the task's score or the profile."""
     steps = []
     for agent, one in enumerate(drawn):
-        steps += _steps(agent, one, _Moments(one, method).gains())
+        steps += _steps(agent, one, _Moments(one).gains(method))
     return by_ratio(steps)
 
 
@@ -203,8 +208,8 @@ def plan_by_moments(
     drawn: Sequence[Candidates], method: str, budget: float, floor: float
 ) -> list[Step]:
     """Choose a batch by what it says; parameters and result as `plan_by_regret`."""
-    moments = [_Moments(one, method) for one in drawn]
-    gains = [one.gains() for one in moments]
+    moments = [_Moments(one) for one in drawn]
+    gains = [one.gains(method) for one in moments]
     budget *= SLACK
     steps: list[Step] = []
     while True:
@@ -221,7 +226,7 @@ def plan_by_moments(
         budget -= cost
         steps.append(Step(agent, int(one.positions[position]), cost, gain))
         moments[agent].take(position)
-        gains[agent] = moments[agent].gains()
+        gains[agent] = moments[agent].gains(method)
 
 
 def _steps(agent: int, one: Candidates, gains: FloatArray) -> list[Step]:

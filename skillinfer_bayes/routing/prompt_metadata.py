@@ -39,8 +39,8 @@ def check_metadata(
     Raises
     ------
     MetadataError
-        If an agent is missing, unknown, has no mapping, or a cost, latency or rate limit is
-        negative.
+        If an agent is missing, unknown, has no mapping, a value cannot be put into words, or a
+        cost, latency or rate limit is negative.
     """
     if metadata is None:
         return {}
@@ -68,6 +68,8 @@ def check_metadata(
                 f"`metadata` must map each agent to a mapping, got {metadata[name]!r} for "
                 f"{name!r}; write for example {{'cost_per_1k': 0.005}}"
             )
+        for key, value in metadata[name].items():
+            _check_showable(name, key, value)
         for key in KNOWN_METADATA:
             _check_not_negative(name, key, metadata[name].get(key))
     return {name: metadata[name] for name in names}
@@ -139,6 +141,18 @@ def metadata_cell(facts: Mapping[str, object], key: object) -> str:
     value = facts[key]  # type: ignore[index]
     text = _with_unit(value, "", "") if key in KNOWN_METADATA else _value_text(value)
     return text or ABSENT
+
+
+def _check_showable(name: str, key: object, value: object) -> None:
+    """Find out now whether a value has a text: it may be of any class."""
+    try:
+        _value_text(value), one_line(str(key))
+    except Exception as error:
+        raise MetadataError(
+            f"`metadata` must hold values that can be put into words, got one of type "
+            f"{type(value).__name__} for agent {name!r} that fails with {type(error).__name__}; "
+            "convert it to a number or a text"
+        ) from error
 
 
 def _check_not_negative(name: str, key: str, value: object) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from skillinfer_bayes.files import write_text
 
+# Values nested deeper than this, such as a list that holds itself, become their text.
+DEEPEST = 50
+
 
 def record_to_json(record: Mapping[str, Any], path: str | Path | None = None) -> str:
     """Write a record as JSON that any reader can read, whatever the texts hold.
@@ -33,23 +36,31 @@ def record_to_json(record: Mapping[str, Any], path: str | Path | None = None) ->
     return text
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """Reduce a value to what JSON can hold; whatever else there is becomes its text.
 
-    Numbers that JSON does not know become texts: ``"nan"``, ``"inf"``.
+    Numbers that JSON does not know become texts: ``"nan"``, ``"inf"``. Nothing of the result is
+    shared with the value.
     """
     if value is None or isinstance(value, str | bool):
         return value
-    if is_dataclass(value):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
-        return [plain(one) for one in value]
+    if depth < DEEPEST:
+        if is_dataclass(value) and not isinstance(value, type):
+            parts = {one.name: getattr(value, one.name, None) for one in fields(value)}
+            return {name: plain(one, depth + 1) for name, one in parts.items()}
+        if isinstance(value, Mapping):
+            return {str(key): plain(one, depth + 1) for key, one in value.items()}
+        if _is_series(value):
+            return [plain(one, depth + 1) for one in value]
     if isinstance(value, int):
         return int(value)
     if hasattr(value, "item") and callable(value.item) and getattr(value, "size", 1) == 1:
-        return plain(value.item())  # NumPy's numbers
+        return plain(value.item(), depth + 1)  # NumPy's numbers
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     return str(value)
+
+
+def _is_series(value: object) -> bool:
+    listed = isinstance(value, Sequence | set | frozenset)
+    return listed and not isinstance(value, bytes | bytearray)

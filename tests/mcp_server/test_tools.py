@@ -266,6 +266,7 @@ class TestTasks:
         assert sum(row["cost"] for row in found["measurements"]) <= 2.0
         assert {row["skill"] for row in found["measurements"]} <= {"math", "code"}
         assert found["verdict"]
+        assert all(row["information"] > 0.0 for row in found["measurements"])
         whole = call("next_evaluations", most=3)
         assert whole["expected_regret"] is None
         assert len(whole["measurements"]) == 3

@@ -124,6 +124,13 @@ class TestRoute:
         assert "ASSIGNED: llama-3-70b" in route("--cost-weight", 1000).stdout
         assert "ASSIGNED: mistral-large" in route("--latency-weight", 1).stdout
 
+    def test_a_cautious_choice(self, route: Any, server: Server, tmp_path: Path) -> None:
+        server.answer(completion("?"))
+        path = tmp_path / "audit.json"
+        assert route("--quantile", 0.05, "--record", path).exit_code == 4
+        assert json.loads(path.read_text("utf-8"))["quantile"] == 0.05
+        assert route("--quantile", 5).exit_code == 2
+
     def test_no_fallback_leaves_a_record_all_the_same(
         self, route: Any, server: Server, tmp_path: Path
     ) -> None:

@@ -133,7 +133,14 @@ class TestChoice:
         assert comparison.choice == "a"
         assert comparison.p_wrong == pytest.approx(1.0 - float(comparison.p_best.sel(agent="a")))
         assert comparison.regret == float(comparison.expected_regret.min())
-        assert "choice: 'a'" in repr(comparison)
+        assert repr(comparison).startswith("Comparison(4 agents, choice: 'a', P(wrong) = ")
+
+    def test_prints_every_column(self, comparison):
+        first, header, *rows = str(comparison).splitlines()
+        assert first == repr(comparison)
+        assert header.split() == list(comparison.to_dataframe().columns)
+        assert len(rows) == 5
+        assert repr(by_hand([[0.5]])).startswith("Comparison(1 agent, ")
 
     def test_a_quantile_is_cautious(self):
         values = np.column_stack([np.linspace(0.0, 1.0, 11), np.full(11, 0.45)])

@@ -182,6 +182,15 @@ class TestResult:
         with pytest.raises(TypeError):
             found.excluded["a"] = ()
 
+    def test_prints_who_and_why(self, agents):
+        found = apply_constraints(["cost <= 0.004", "observed(math)"], agents, METADATA)
+        assert str(found) == (
+            "1 of 3 agents eligible: a\n"
+            "left out: b: needs cost <= 0.004; it is not known\n"
+            "left out: c: needs cost <= 0.004; it is not known; "
+            "needs observed(math); inferred only: math"
+        )
+
     def test_nobody_may_be_left(self, agents):
         assert apply_constraints("latency_ms < 1", agents, METADATA).eligible == ()
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import time
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import jsonschema
+import numpy as np
 import openai
 import pytest
 from chat_server import Prepared, completion, decided
@@ -17,6 +21,7 @@ from skillinfer_bayes.exceptions import (
     ConfigError,
     DecisionError,
     FallbackWarning,
+    MetadataError,
     SkillinferError,
 )
 from skillinfer_bayes.routing.orchestrator import orchestrate, orchestrate_async
@@ -26,6 +31,22 @@ KEY = "sk-test-0123456789-very-secret"
 BAYES = "gpt-4o"  # the best expected score of the three stand-ins
 
 pytestmark = pytest.mark.usefixtures("no_settings")
+
+
+class Login(NamedTuple):
+    name: str
+    keys: list
+
+
+@dataclasses.dataclass
+class Account:
+    key: str
+    limit: int = dataclasses.field(init=False, default=3)
+
+
+class Wordless:
+    def __str__(self):
+        raise RuntimeError("no words")
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -410,6 +431,37 @@ class TestHostile:
         decision = decide(metadata=metadata, constraints=[f"use {KEY}"])
         assert decision.reasoning == "Because of [key]."
         assert decision.candidates[0].metadata == {"login": "[key]"}
+
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [
+            ({KEY}, ["[key]"]),
+            (np.array([KEY, KEY]), "['[key]' '[key]']"),
+            (PurePosixPath("/keys") / KEY, "/keys/[key]"),
+            (KEY.encode(), "b'[key]'"),
+            (Login("me", [KEY]), ["me", ["[key]"]]),
+            (Account(KEY), {"key": "[key]", "limit": 3}),
+        ],
+        ids=["set", "array", "path", "bytes", "tuple", "dataclass"],
+    )
+    def test_a_key_in_values_of_other_classes(self, server, decide, profiles, value, shown):
+        server.answer(decided("gpt-4o"))
+        decision = decide(metadata={name: {"login": value} for name in profiles})
+        assert decision.candidates[0].metadata == {"login": shown}
+
+    def test_the_record_does_not_share_the_callers_data(self, server, decide, profiles):
+        server.answer(decided("gpt-4o"))
+        tags = ["cheap"]
+        decision = decide(metadata={name: {"tags": tags} for name in profiles})
+        before = decision.to_json()
+        tags.append("changed afterwards")
+        assert decision.to_json() == before
+
+    @pytest.mark.parametrize("value", [Wordless(), 10**5000], ids=["no words", "endless"])
+    def test_metadata_without_words(self, server, decide, profiles, value):
+        with pytest.raises(MetadataError, match="put into words, got one of type"):
+            decide(metadata={name: {"odd": value} for name in profiles})
+        assert not server.received
 
     def test_metadata_that_json_does_not_know(self, server, decide, profiles):
         server.answer(decided("gpt-4o"))

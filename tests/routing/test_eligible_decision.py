@@ -114,6 +114,26 @@ def test_utility_moves_the_bayes_choice(server, decide):
     assert best.utility == pytest.approx(best.score - 1.0, abs=0.02)
 
 
+def twice(score, facts):
+    return 2.0 * score
+
+
+@pytest.mark.parametrize(
+    ("options", "utility", "quantile"),
+    [
+        ({}, None, None),
+        ({"utility": Utility(cost=2.0), "quantile": 0.1}, Utility(cost=2.0).to_dict(), 0.1),
+        ({"utility": twice}, {"function": "twice"}, None),
+    ],
+)
+def test_the_record_says_what_the_bayes_choice_maximises(
+    server, decide, options, utility, quantile
+):
+    server.answer(decided("gpt-4o"))
+    record = json.loads(decide(**options).to_json())
+    assert (record["utility"], record["quantile"]) == (utility, quantile)
+
+
 def test_fallback_is_the_best_utility_and_says_so(server, decide):
     server.answer(b"oops", status=500, kind="text/plain")
     with pytest.warns(FallbackWarning, match="'llama-3-70b' was chosen without the model"):

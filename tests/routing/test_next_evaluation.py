@@ -222,6 +222,17 @@ class TestAnyMethod:
         assert plan.table["gain_per_cost"].is_monotonic_decreasing
         assert (plan.table["gain"] >= 0.0).all()
 
+    @pytest.mark.parametrize("task", [TASK, None])
+    def test_variance_and_information_stand_beside_the_gain(self, agents, task):
+        cells = ["agent", "skill"]
+        plan = next_evaluations(agents, task, budget=3.0)
+        for name in ("variance", "information"):
+            alone = next_evaluations(agents, task, method=name).table.set_index(cells)
+            assert (alone[name] == alone["gain"]).all()
+            shown = plan.table.set_index(cells)[name]
+            assert np.allclose(shown, alone.loc[shown.index, "gain"], rtol=1e-12, atol=0.0)
+        assert (plan.table["variance"] > 0.0).any()
+
     def test_a_budget_that_costs_use_up_exactly(self, agents):
         plan = next_evaluations(agents, budget=0.3, costs=0.1)
         assert len(plan.table) == 3
@@ -241,11 +252,28 @@ class TestAnyMethod:
         costs = pd.DataFrame({"prose": [1.0, np.nan, 1.0, 1.0]}, index=list("abcd"))
         assert set(next_evaluations(agents, costs=costs).table["agent"]) == {"a", "c"}
 
+    def test_budget_and_costs_come_third_and_fourth(self, agents):
+        costs = {"math": 1.0, "code": 2.0}
+        plan = next_evaluations(agents, TASK, 3.0, costs)
+        named = next_evaluations(agents, TASK, budget=3.0, costs=costs)
+        pd.testing.assert_frame_equal(plan.table, named.table)
+
     def test_the_same_every_time_and_for_a_table(self, population, agents):
         first = next_evaluations(agents, TASK, budget=3.0)
         table = pd.DataFrame.from_dict(GIVEN, orient="index")
         second = next_evaluations(population.profiles(table), TASK, budget=3.0)
         pd.testing.assert_frame_equal(first.table, second.table)
+
+    def test_prints_the_verdict_and_ten_rows(self, population, agents):
+        plan = next_evaluations(agents, TASK, budget=2.0)
+        verdict, header, *rows = repr(plan).splitlines()
+        assert verdict == plan.verdict
+        assert header.split() == list(plan.table.columns)
+        assert len(rows) == 2
+        many = {f"new_{row}": population.profile(f"new_{row}") for row in range(4)}
+        assert repr(next_evaluations(many, TASK)).endswith("\n... and 2 more")
+        nothing = next_evaluations({"a": agents["a"]}, TASK, budget=3.0)
+        assert repr(nothing) == nothing.verdict
 
     def test_plain_data(self, agents):
         record = json.loads(json.dumps(next_evaluations(agents, TASK, budget=2.0).to_dict()))
@@ -257,6 +285,8 @@ class TestAnyMethod:
             "cost",
             "gain",
             "gain_per_cost",
+            "variance",
+            "information",
         ]
         assert "first; 2 measurements, at a cost of 2, should lower" in record["verdict"]
 

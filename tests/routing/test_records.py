@@ -100,6 +100,12 @@ def test_plain(value, expected):
     assert type(found) is type(expected)
 
 
+def test_plain_of_a_list_that_holds_itself():
+    endless = [1]
+    endless.append(endless)
+    assert "[...]" in json.dumps(plain(endless))
+
+
 @given(st.text(st.characters(), max_size=20))
 def test_any_text_survives(text):
     written = record_to_json({"text": text, text: 1})
