@@ -16,7 +16,7 @@ help:
 	@echo "make bench       speed and accuracy against the alternatives"
 	@echo "make gallery     draw every figure into docs/gallery"
 	@echo "make lint        formatting, lint, types and layers only"
-	@echo "make notebooks   run every notebook from top to bottom"
+	@echo "make notebooks   run every notebook in full and keep its outputs"
 	@echo "make clean       remove .venv, caches and builds"
 
 demo: $(VENV)/.ready-run
@@ -43,10 +43,7 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/lint-imports --no-logo
 
 notebooks: $(VENV)/.ready-notebooks
-	@set -e; for file in notebooks/*.ipynb; do \
-		[ -e "$$file" ] || { echo "no notebooks/*.ipynb to run"; exit 1; }; \
-		echo "== $$file"; $(BIN)/jupyter execute "$$file"; \
-	done
+	$(BIN)/python scripts/run_notebooks.py notebooks/*.ipynb
 
 $(VENV)/.ready-%: $(SETUP)
 	@sh scripts/setup_venv.sh $(VENV) $*
