@@ -41,7 +41,7 @@ class Line:
     advice: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Diagnosis:
     """Everything that was checked of a fit.
 
@@ -87,6 +87,9 @@ class Diagnosis:
             "lines": [asdict(line) for line in self.lines],
             "tables": {name: _records(table) for name, table in self.tables.items()},
         }
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         checks = max((len(line.check) for line in self.lines), default=0)

@@ -285,7 +285,8 @@ def _task_lines(
     shown: Iterable[str],
 ) -> tuple[str, ...]:
     lines = [line_start(task.description)] if task.description.strip() else []
-    lines.append(f"Required skills (importance weights): {one_line(str(task.weights))}")
+    weights = {skill: float(f"{weight:.6g}") for skill, weight in task.weights.items()}
+    lines.append(f"Required skills (importance weights): {one_line(str(weights))}")
     known = dict(next(iter(profiles.values())).descriptions)
     known |= descriptions
     skills = dict.fromkeys((*task.skills, *shown))

@@ -360,10 +360,11 @@ def test_populations_that_cannot_be_drawn(call, error, message, few) -> None:
 # --- profiles
 
 
-def test_a_profile_marks_what_was_measured(few) -> None:
+@pytest.mark.parametrize("as_given", [dict, pd.Series])
+def test_a_profile_marks_what_was_measured(few, as_given) -> None:
     profile = few.profiles["gpt-4o"]
     later = {skill: 0.25 for skill in few.skills if skill not in profile.observed}
-    ax = plots.plot_profile(profile, reference=later).axes[0]
+    ax = plots.plot_profile(profile, reference=as_given(later)).axes[0]
     names = sorted(few.skills, key=lambda skill: -profile.mean(skill))
     marks = {
         (line.get_marker(), round(line.get_xdata()[0], 9), line.get_ydata()[0])
@@ -429,7 +430,7 @@ def test_the_title_says_what_the_task_is(few) -> None:
     told = Task({"bench_0": 1.0}, "Prove a lemma")
     assert plots.plot_match(profile, told).axes[0].get_title(loc="left") == "Prove a lemma"
     untold = plots.plot_match(profile, dict.fromkeys(few.skills, 0.5)).axes[0].get_title(loc="left")
-    assert untold.startswith("Task fit: bench_0 (0.5), bench_1 (0.5), memory")
+    assert untold.startswith("Task fit: bench_0 (0.5), bench_1 (0.5)")
     assert untold.endswith("…")
 
 
@@ -586,7 +587,7 @@ def test_spoilt_ranks_leave_the_band() -> None:
     drawn = plots.plot_sbc(result, columns=2)
     outside = int((~result.tests["inside"].iloc[:3]).sum())
     assert outside >= 1
-    assert drawn.axes[0].get_title(loc="left") == f"mean: {outside} of 3 outside"
+    assert drawn.axes[0].get_title(loc="left") == f"mean\n{outside} of 3 outside"
     colours = [line.get_color() for line in drawn.axes[0].lines]
     assert colours == [style.INFERRED] * (3 - outside) + [style.OBSERVED] * outside
     assert not drawn.axes[3].axison

@@ -32,6 +32,7 @@ def test_text_has_a_verdict_and_what_to_do(report: Diagnosis) -> None:
     assert "divergences     FAIL  3" in text
     assert text[text.index("divergences     FAIL  3") + 1].strip() == "-> raise `target_accept`"
     assert all(len(line) <= 100 for line in text)
+    assert repr(report) == str(report)
 
 
 def test_nothing_found_says_so() -> None:

@@ -58,6 +58,8 @@ def test_hyperparameters_that_were_kept_count() -> None:
     expected = expected + halfnorm.logpdf(draws["own_log_spread"], scale=0.2)
     _differences(found["scales"], expected)
     assert "correlations (eta)" not in found
+    flat = Priors(covariance="lkj", eta=1.0).resolve(4, 80)
+    assert "correlations (eta)" not in log_priors(posterior, flat, NO_DESIGN)
     assert posterior.hyperparameter("nothing") is None
 
 

@@ -63,6 +63,11 @@ def test_leaves_out_what_was_not_given(profiles):
     assert "  Task fit: 0.89 ± 0.04\n" in prompt
 
 
+def test_weights_are_rounded_for_the_reader(profiles):
+    prompt = build_prompt({"math": 1 / 3, "code": 2}, profiles)
+    assert "(importance weights): {'math': 0.333333, 'code': 2.0}\n" in prompt
+
+
 def test_importing_the_prompt_needs_the_standard_library_only():
     # The package's own front page imports more; an empty stand-in for it shows what the prompt
     # and the modules behind it need by themselves.

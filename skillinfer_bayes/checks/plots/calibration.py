@@ -178,7 +178,7 @@ def plot_sbc(result: SBCResult, *, ci_prob: float = 0.95, columns: int = 4) -> F
     kinds = list(dict.fromkeys(str(kind) for kind in found["kind"].values))
     across = min(len(kinds), check_count("columns", columns))
     down = -(-len(kinds) // across)
-    figure = new_figure(2.9 * across + 0.5, 2.5 * down + 0.6)
+    figure = new_figure(2.9 * across + 0.5, 2.7 * down + 0.6)
     axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     x, lower, upper = (found[name].values for name in ("x", "lower", "upper"))
     for ax in axes[len(kinds) :]:
@@ -196,7 +196,7 @@ def plot_sbc(result: SBCResult, *, ci_prob: float = 0.95, columns: int = 4) -> F
                 alpha=1.0 if out else 0.6,
             )
         tidy(
-            ax, title=f"{shorten(kind, 22)}: {int(outside.sum())} of {len(lines)} outside", grid=""
+            ax, title=f"{shorten(kind, 34)}\n{int(outside.sum())} of {len(lines)} outside", grid=""
         )
         ax.title.set_fontsize(TEXT_SIZE)
     figure.supxlabel(

@@ -47,7 +47,7 @@ def plot_profile(
     *,
     ci_prob: float = 0.9,
     kind: Kind = "skill",
-    reference: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] | pd.Series | None = None,
     skills: Sequence[str] | None = None,
 ) -> Figure:
     """Draw one agent's skills, best first, with intervals and marks on those that were measured.
@@ -126,9 +126,10 @@ def plot_profile(
 
 
 def _check_reference(
-    reference: Mapping[str, float] | None, skills: Sequence[str]
+    reference: Mapping[str, float] | pd.Series | None, skills: Sequence[str]
 ) -> dict[str, float]:
-    known = {str(skill): float(score) for skill, score in (reference or {}).items()}
+    given = {} if reference is None else dict(reference.items())
+    known = {str(skill): float(score) for skill, score in given.items()}
     for skill in known:
         if skill not in skills:
             hint = closest_match_hint(skill, skills)

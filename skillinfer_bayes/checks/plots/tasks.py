@@ -26,7 +26,7 @@ from skillinfer_bayes.profiles.profile import Profile
 from skillinfer_bayes.profiles.task import Task, as_task
 
 MOST_RIDGES = 40
-LONGEST_TITLE = 72
+LONGEST_TITLE = 58
 
 
 def plot_match(
