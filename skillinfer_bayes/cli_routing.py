@@ -229,7 +229,12 @@ def mcp(folder: Path) -> None:
     populations must be fitted beforehand, with `skillinfer-bayes fit`, into the folder.
 
     \b
-    Example, in your client's settings:
+    Example:
+      skillinfer-bayes fit history.csv -o profiles/population.nc
+      skillinfer-bayes mcp --folder profiles
+
+    \b
+    In your client's settings:
       {"mcpServers": {"skillinfer-bayes": {
         "command": "skillinfer-bayes", "args": ["mcp", "--folder", "/path/to/profiles"]}}}
     """
