@@ -21,7 +21,7 @@ from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.model import build_model_of_rows
-from skillinfer_bayes.inference.posterior import DIMS, attach_history, tidy_posterior
+from skillinfer_bayes.inference.posterior import DIMS, KEPT, attach_history, tidy_posterior
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 from skillinfer_bayes.inference.rows import Cells, Rows, collapse_rows, model_data, rows_of
 
@@ -221,7 +221,8 @@ class _Job:
 
 def _compiled_for(job: _Job, stopwatch: Stopwatch) -> Any:
     """Compile for this structure and width, or reuse what was compiled before."""
-    import nutpie
+    # needed only where nutpie samples
+    from skillinfer_bayes.inference.kernels import compile_for_nutpie
 
     key = job.structure
     with _compiled_lock:
@@ -229,7 +230,7 @@ def _compiled_for(job: _Job, stopwatch: Stopwatch) -> Any:
             with stopwatch.step("graph"):
                 model = job.build()
             with stopwatch.step("compile"):
-                _compiled[key] = nutpie.compile_pymc_model(model)
+                _compiled[key] = compile_for_nutpie(model, KEPT)
             if len(_compiled) > MAX_COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)

@@ -19,7 +19,7 @@ from skillinfer_bayes.exceptions import (
     MissingDependencyError,
     SamplingError,
 )
-from skillinfer_bayes.inference import sampling
+from skillinfer_bayes.inference import kernels, sampling
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.sampling import Stopwatch, sample_posterior
 from skillinfer_bayes.testing import simulate_history
@@ -52,7 +52,7 @@ def no_compiling(tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(nutpie, "compile_pymc_model", refuse)
+    monkeypatch.setattr(kernels, "compile_for_nutpie", refuse)
 
 
 def test_a_fit_gives_labelled_draws(tree: xr.DataTree, history: History) -> None:
@@ -105,7 +105,7 @@ def test_few_compiled_models_are_kept(history: History, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(sampling, "_compiled", OrderedDict())
     monkeypatch.setattr(sampling, "MAX_COMPILED", 2)
-    monkeypatch.setattr(nutpie, "compile_pymc_model", lambda _: Compiled())
+    monkeypatch.setattr(kernels, "compile_for_nutpie", lambda *_: Compiled())
     rows = sampling.rows_of(history, PRIORS)
     first, second, third = (replace(PRIORS, rank=rank) for rank in (1, 2, 3))
     for priors in (first, second, first, third):
