@@ -20,6 +20,7 @@ from skillinfer_bayes.routing.chat_options import (
     open_client,
 )
 from skillinfer_bayes.routing.labels import one_line
+from skillinfer_bayes.routing.whole_answers import TOO_LARGE
 
 # Servers that need no key are often given a word such as "none": too short to be a secret, and
 # hiding it would only garble messages.
@@ -205,6 +206,8 @@ class Chat:
         openai, address = self._openai, self._address()
         if isinstance(error, openai.APITimeoutError):
             return f"{address} did not answer in time; try again or raise `timeout`"
+        if str(error.__cause__) == TOO_LARGE:
+            return f"{address} sent too large an answer; check `base_url`"
         if isinstance(error, openai.APIConnectionError):
             return f"{address} could not be reached; check `base_url` and the network"
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 
 from skillinfer_bayes.exceptions import ConfigError, MissingDependencyError
 from skillinfer_bayes.routing.labels import is_text
+from skillinfer_bayes.routing.whole_answers import limited_http_client
 
 type LengthOption = Literal["max_tokens", "max_completion_tokens"]
 
@@ -146,11 +147,13 @@ def open_client(openai: Any, options: ChatOptions, *, asynchronous: bool) -> Any
         return options.client
     make = openai.AsyncOpenAI if asynchronous else openai.OpenAI
     # The client's own errors are untyped, and may repeat an address with a password in it.
+    seconds = DEFAULT_TIMEOUT if options.timeout is None else options.timeout
     with suppress(Exception):
         return make(
             api_key=options.api_key,
             base_url=options.base_url,
-            timeout=DEFAULT_TIMEOUT if options.timeout is None else options.timeout,
+            http_client=limited_http_client(openai, seconds, asynchronous=asynchronous),
+            timeout=seconds,
             max_retries=DEFAULT_RETRIES if options.max_retries is None else options.max_retries,
         )
     raise ConfigError(

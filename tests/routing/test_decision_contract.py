@@ -24,6 +24,7 @@ from skillinfer_bayes.exceptions import (
     MetadataError,
     SkillinferError,
 )
+from skillinfer_bayes.routing import whole_answers
 from skillinfer_bayes.routing.orchestrator import orchestrate, orchestrate_async
 from skillinfer_bayes.routing.prompt import build_prompt
 
@@ -342,6 +343,20 @@ class TestFailures:
         before = time.monotonic()
         falls_back("did not answer in time", timeout=0.2)
         assert time.monotonic() - before < 5
+
+    def test_an_answer_that_never_ends(self, server, falls_back):
+        """Pieces that keep coming do not reset the clock."""
+        server.answer({}, trickle=True)
+        before = time.monotonic()
+        decision = falls_back("did not answer in time", timeout=0.3, max_retries=1)
+        assert time.monotonic() - before < 5
+        assert len(server.received) == 2
+        assert len(decision.votes[0].attempts) == 1
+
+    def test_an_answer_that_is_too_large(self, server, falls_back, monkeypatch):
+        monkeypatch.setattr(whole_answers, "MOST_BYTES", 100_000)
+        server.answer(completion("x" * 200_000))
+        falls_back("sent too large an answer")
 
     @pytest.mark.parametrize("drop", ["at once", "midway"])
     def test_dropped_connection(self, server, falls_back, drop):
