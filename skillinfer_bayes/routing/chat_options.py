@@ -87,13 +87,19 @@ class ChatOptions:
                 f"`max_retries` must be a whole number from 0, got {self.max_retries!r}; "
                 "use 0 for a single try"
             )
-        key = os.environ.get(KEY_VARIABLE) if self.api_key is None else self.api_key
-        if self.client is None and not key:
+        if self.client is None and not self.key:
             raise ConfigError(
                 f"`api_key` must be given or the environment variable {KEY_VARIABLE} be set, got "
                 "neither; set it, pass any word for a server that needs no key, or use "
                 "`build_prompt` to see the prompt without sending it"
             )
+
+    @property
+    def key(self) -> object:
+        """The key that requests carry, as far as it is known before the first one."""
+        if self.client is not None:
+            return getattr(self.client, "api_key", None)
+        return os.environ.get(KEY_VARIABLE) if self.api_key is None else self.api_key
 
 
 def _is_number(value: object) -> TypeGuard[float]:
