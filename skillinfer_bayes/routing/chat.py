@@ -211,9 +211,9 @@ class Chat:
             if error.status_code >= 500:
                 return f"{said}; try again later"
             return f"{said}; check `model`, `base_url` and `max_tokens`"
-        if isinstance(error, UnicodeError):
+        if isinstance(error, UnicodeEncodeError):
             return f"the request could not be encoded for {address}; check `api_key` and `model`"
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError | RecursionError):
             return f"{address} answered with something other than JSON; check `base_url`"
         return (
             f"the request to {address} failed ({type(error).__name__}); check the client's settings"

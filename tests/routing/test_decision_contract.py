@@ -363,9 +363,24 @@ class TestFailures:
         server.answer(decided("gpt-4o"), drop=drop)
         falls_back("could not be reached|failed")
 
-    def test_not_json_at_all(self, server, falls_back):
-        server.answer(b'{"choices": [')
-        falls_back("something other than JSON|HTTP")
+    @pytest.mark.parametrize(
+        "body", [b'{"choices": [', b'{"choices": "\xff\xfe"}', b"[" * 200_000, b""]
+    )
+    def test_not_json_at_all(self, server, falls_back, body):
+        server.answer(body)
+        falls_back("answered with something other than JSON; check `base_url`")
+
+    @pytest.mark.parametrize(
+        ("status", "headers"),
+        [
+            (307, {"Location": "http://[bad"}),
+            (307, {"Location": "file:///etc/hosts"}),
+            (200, {"Content-Encoding": "gzip"}),
+        ],
+    )
+    def test_answers_that_cannot_be_followed_or_unpacked(self, server, falls_back, status, headers):
+        server.answer(b"not gzip", status=status, headers=headers)
+        falls_back("could not be reached")
 
     def test_a_failure_ends_the_votes(self, server, decide):
         server.script(decided("claude-3.5"), Prepared(b"oops", 500, "text/plain"))
