@@ -45,7 +45,9 @@ SHOWN_FIELDS = (
     "risks",
     "fallback",
     "bayes_choice",
+    "agrees_with_bayes",
     "agreement",
+    "exclusions",
 )
 
 

@@ -20,6 +20,7 @@ from skillinfer_bayes.routing.chat_options import (
     open_client,
 )
 from skillinfer_bayes.routing.labels import one_line
+from skillinfer_bayes.routing.whole_answers import TOO_LARGE
 
 # Servers that need no key are often given a word such as "none": too short to be a secret, and
 # hiding it would only garble messages.
@@ -129,18 +130,7 @@ class Chat:
 
     def without_key(self, value: Any) -> Any:
         """Blank out the key wherever it stands in a record: plain data and this package's own."""
-        if isinstance(value, str):
-            key = getattr(self._client, "api_key", None)
-            is_secret = isinstance(key, str) and len(key) >= SHORTEST_SECRET
-            return value.replace(str(key), "[key]") if is_secret else value
-        if isinstance(value, Mapping):
-            return {self.without_key(name): self.without_key(one) for name, one in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(map(self.without_key, value))
-        if is_dataclass(value) and not isinstance(value, type):
-            parts = {one.name: self.without_key(getattr(value, one.name)) for one in fields(value)}
-            return replace(value, **parts)
-        return value
+        return blank_out(getattr(self._client, "api_key", None), value)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         arguments: dict[str, Any] = {
@@ -205,6 +195,8 @@ class Chat:
         openai, address = self._openai, self._address()
         if isinstance(error, openai.APITimeoutError):
             return f"{address} did not answer in time; try again or raise `timeout`"
+        if str(error.__cause__) == TOO_LARGE:
+            return f"{address} sent too large an answer; check `base_url`"
         if isinstance(error, openai.APIConnectionError):
             return f"{address} could not be reached; check `base_url` and the network"
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
@@ -219,9 +211,9 @@ class Chat:
             if error.status_code >= 500:
                 return f"{said}; try again later"
             return f"{said}; check `model`, `base_url` and `max_tokens`"
-        if isinstance(error, UnicodeError):
+        if isinstance(error, UnicodeEncodeError):
             return f"the request could not be encoded for {address}; check `api_key` and `model`"
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError | RecursionError):
             return f"{address} answered with something other than JSON; check `base_url`"
         return (
             f"the request to {address} failed ({type(error).__name__}); check the client's settings"
@@ -238,6 +230,34 @@ class Chat:
         with suppress(ValueError):
             place = urlsplit(str(getattr(self._client, "base_url", ""))).netloc.rpartition("@")[2]
         return f"the server at {place}" if place else "the server"
+
+
+def blank_out(key: object, value: Any) -> Any:
+    """Blank out a key in texts, plain data and this package's records.
+
+    Parameters
+    ----------
+    key : object
+        Anything but a text of 8 letters or more is taken to be no secret.
+    value : object
+
+    Returns
+    -------
+    object
+        Of the same class.
+    """
+    if not isinstance(key, str) or len(key) < SHORTEST_SECRET:
+        return value
+    if isinstance(value, str):
+        return value.replace(key, "[key]")
+    if isinstance(value, Mapping):
+        return {blank_out(key, name): blank_out(key, one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(blank_out(key, one) for one in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {one.name: blank_out(key, getattr(value, one.name)) for one in fields(value)}
+        return replace(value, **parts)
+    return value
 
 
 def _usage(usage: object) -> dict[str, int] | None:

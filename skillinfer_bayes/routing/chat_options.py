@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 
 from skillinfer_bayes.exceptions import ConfigError, MissingDependencyError
 from skillinfer_bayes.routing.labels import is_text
+from skillinfer_bayes.routing.whole_answers import limited_http_client
 
 type LengthOption = Literal["max_tokens", "max_completion_tokens"]
 
@@ -86,13 +87,19 @@ class ChatOptions:
                 f"`max_retries` must be a whole number from 0, got {self.max_retries!r}; "
                 "use 0 for a single try"
             )
-        key = os.environ.get(KEY_VARIABLE) if self.api_key is None else self.api_key
-        if self.client is None and not key:
+        if self.client is None and not self.key:
             raise ConfigError(
                 f"`api_key` must be given or the environment variable {KEY_VARIABLE} be set, got "
                 "neither; set it, pass any word for a server that needs no key, or use "
                 "`build_prompt` to see the prompt without sending it"
             )
+
+    @property
+    def key(self) -> object:
+        """The key that requests carry, as far as it is known before the first one."""
+        if self.client is not None:
+            return getattr(self.client, "api_key", None)
+        return os.environ.get(KEY_VARIABLE) if self.api_key is None else self.api_key
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -146,11 +153,13 @@ def open_client(openai: Any, options: ChatOptions, *, asynchronous: bool) -> Any
         return options.client
     make = openai.AsyncOpenAI if asynchronous else openai.OpenAI
     # The client's own errors are untyped, and may repeat an address with a password in it.
+    seconds = DEFAULT_TIMEOUT if options.timeout is None else options.timeout
     with suppress(Exception):
         return make(
             api_key=options.api_key,
             base_url=options.base_url,
-            timeout=DEFAULT_TIMEOUT if options.timeout is None else options.timeout,
+            http_client=limited_http_client(openai, seconds, asynchronous=asynchronous),
+            timeout=seconds,
             max_retries=DEFAULT_RETRIES if options.max_retries is None else options.max_retries,
         )
     raise ConfigError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skillinfer_bayes.routing.labels import agent_label, one_line
 from skillinfer_bayes.routing.prompt import ReplyForm
 from skillinfer_bayes.routing.records import plain, record_to_json
 
@@ -168,7 +169,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which agent has the task, why, and all that led to it.
+    """Which agent has the task, why, and all that led to it; `print` shows the outcome.
 
     Attributes
     ----------
@@ -242,6 +243,25 @@ class Decision:
     def exclusions(self) -> tuple[Exclusion, ...]:
         """The agents that could not be chosen, and why."""
         return () if self.case is None else self.case.exclusions
+
+    def __str__(self) -> str:
+        if self.fallback:
+            by = f"the profiles alone: {self.problem}"
+        else:
+            sure = [] if self.confidence is None else [f"confidence {self.confidence:g}"]
+            many = len(self.votes)
+            sure += [f"{self.agreement:.0%} of {many} votes"] if many > 1 else []
+            by = f"{self.model}{f' ({", ".join(sure)})' if sure else ''}"
+        lines = [f"{agent_label(self.agent)}, chosen by {by}", *self.reasoning.splitlines()]
+        lines += [f"risk: {risk}" for risk in self.risks]
+        if self.bayes_choice is not None and not self.agrees_with_bayes:
+            told = f" ({self.candidates[0].summary})" if self.candidates else ""
+            name = agent_label(self.bayes_choice)
+            lines.append(f"the profiles alone would choose {name}{told}")
+        for one in self.exclusions:
+            lines.append(f"left out: {agent_label(one.agent)}: {'; '.join(one.reasons)}")
+        # what a model says stays on its line and does not steer a terminal
+        return "\n".join(map(one_line, lines))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the audit record as plain data that JSON can hold.

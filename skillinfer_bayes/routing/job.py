@@ -19,7 +19,7 @@ from skillinfer_bayes.routing.candidates import (
     recorded_utility,
     recorded_versions,
 )
-from skillinfer_bayes.routing.chat import Answer, Chat, Request
+from skillinfer_bayes.routing.chat import Answer, Chat, Request, blank_out
 from skillinfer_bayes.routing.chat_options import ChatOptions
 from skillinfer_bayes.routing.constraints import Constraint
 from skillinfer_bayes.routing.decision import Attempt, Case, Decision, Vote, record_of
@@ -240,8 +240,8 @@ def prepare_job(
     try:
         eligible_or_error(field)
     except DecisionError as error:
-        error.record = record_of(case) | {"agent": None}
-        raise
+        record = blank_out(options.key, record_of(case) | {"agent": None})
+        raise DecisionError(blank_out(options.key, str(error)), record=record) from None
     plan = plan_prompt(
         wanted,
         field.profiles,

@@ -24,6 +24,7 @@ from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.interfaces import ProfileLike
 from skillinfer_bayes.routing.orderings import expected_regrets
 from skillinfer_bayes.routing.planning import (
+    SLACK,
     Candidates,
     Step,
     plan_by_moments,
@@ -48,9 +49,10 @@ GAINS = {
     "variance": "measure a variance of {:.2g}",
 }
 
-
 # A plan that is printed ends here.
 SHOWN_ROWS = 10
+# With smaller costs a gain per unit of cost would not be a number.
+SMALLEST_COST = 1e-100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -195,7 +197,12 @@ def next_evaluations(
     worth = bool(len(table)) and (
         budget is not None or bool((table["gain"] > floor * table["cost"]).any())
     )
-    verdict = _verdict(table, chosen, regret, worth=worth, batch=budget is not None, floor=floor)
+    obstacle = _obstacle(prices, budget)
+    if obstacle:
+        verdict = obstacle
+    else:
+        batch = budget is not None
+        verdict = _verdict(table, chosen, regret, worth=worth, batch=batch, floor=floor)
     return EvaluationPlan(table, chosen, regret, worth, verdict)
 
 
@@ -266,15 +273,25 @@ def _read_costs(costs: object, group: Members) -> FloatArray:
         for name in costs.columns:
             column = costs.loc[group.agents, name]
             result[:, group.context.index(str(name))] = [
-                np.nan if pd.isna(cost) else _check_number(f"costs[{name!r}]", cost)
+                np.nan if pd.isna(cost) else _check_cost(f"costs[{name!r}]", cost)
                 for cost in column
             ]
     elif isinstance(costs, Mapping):
         for name, cost in costs.items():
-            result[:, group.context.index(name)] = _check_number(f"costs[{name!r}]", cost)
+            result[:, group.context.index(name)] = _check_cost(f"costs[{name!r}]", cost)
     else:
-        result[:] = _check_number("costs", costs)
+        result[:] = _check_cost("costs", costs)
     return result
+
+
+def _check_cost(name: str, value: object) -> float:
+    cost = _check_number(name, value)
+    if cost < SMALLEST_COST:
+        raise ConfigError(
+            f"`{name}` must be at least {SMALLEST_COST:g}, got {value!r}; for what is free, write "
+            "a small cost such as 0.001"
+        )
+    return cost
 
 
 def _table(steps: Sequence[Step], drawn: Sequence[Candidates], group: Members) -> pd.DataFrame:
@@ -299,6 +316,20 @@ def _told(one: Candidates) -> dict[int, tuple[float, float]]:
     """Find what each of an agent's measurements has of variance and information, by skill."""
     pairs = zip(*(rated.tolist() for rated in told_alone(one)), strict=True)
     return dict(zip(one.positions.tolist(), pairs, strict=True))
+
+
+def _obstacle(prices: FloatArray, budget: float | None) -> str | None:
+    """Why no measurement can be made at all, whatever it would tell; None where one can."""
+    known = prices[~np.isnan(prices)]
+    if not len(known):
+        return (
+            "nothing can be measured: every skill was observed, or is left out of `skills` or "
+            "`costs`; `repeat=True` would allow measuring again"
+        )
+    cheapest = float(known.min())
+    if budget is not None and cheapest > budget * SLACK:
+        return f"the budget of {budget:g} pays for nothing: the cheapest costs {cheapest:g}"
+    return None
 
 
 def _verdict(
@@ -326,7 +357,7 @@ def _verdict(
             f"no single measurement is worth its cost: {known}; several together may be, which a "
             "`budget` would show"
         )
-    return f"no measurement gains more than {floor:g} per unit of cost, or none can be made"
+    return f"no measurement gains more than {floor:g} per unit of cost"
 
 
 def _check_method(method: object, task: object, utility: object) -> str:

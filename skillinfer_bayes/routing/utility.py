@@ -131,7 +131,7 @@ def utility_draws(
     Raises
     ------
     ConfigError
-        If `utility` cannot be called, or does not give one finite number per draw.
+        If `utility` cannot be called, fails, or does not give one finite number per draw.
     MetadataError
         If an agent's metadata are missing, or lack a number that counts.
     """
@@ -167,6 +167,12 @@ def _one_agent(
         values = np.asarray(utility(scores, facts), dtype=np.float64)
     except MetadataError as error:
         raise MetadataError(f"agent {agent!r}: {error}") from None
+    except Exception as error:
+        shown = f"{type(error).__name__}: {error}"
+        raise ConfigError(
+            f"`utility` must work for every agent, got {shown} for {agent!r}, whose metadata are "
+            f"{', '.join(map(repr, facts)) or 'empty'}; change the function or the metadata"
+        ) from error
     if values.shape != scores.shape or not np.isfinite(values).all():
         raise ConfigError(
             f"`utility` must give one finite number per draw, shape {scores.shape}, got shape "

@@ -32,6 +32,7 @@ class Prepared:
     kind: str = "application/json"
     headers: dict = field(default_factory=dict)
     wait: bool = False  # until the test is over
+    trickle: bool = False  # a blank now and then until the test is over
     drop: str = ""  # "at once": no answer; "midway": half of it
 
     @property
@@ -91,9 +92,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         raw = prepared.raw
         self.send_response(prepared.status)
         self.send_header("Content-Type", prepared.kind)
-        self.send_header("Content-Length", str(len(raw)))
         for name, value in prepared.headers.items():
             self.send_header(name, value)
+        if prepared.trickle:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            while not self.server.release.wait(0.05):
+                self.wfile.write(b"1\r\n \r\n")
+            return
+        self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         if prepared.drop == "midway":
             self.wfile.write(raw[: len(raw) // 2])

@@ -119,6 +119,15 @@ class TestRoute:
         assert (shown["agent"], shown["fallback"], shown["agreement"]) == ("gpt-4o", True, 0.0)
         assert json.loads(path.read_text("utf-8"))["fallback"] is True
 
+    def test_json_shows_the_disagreement_and_who_is_left_out(
+        self, route: Any, server: Server
+    ) -> None:
+        server.answer(decided("gemini-pro"))
+        shown = json.loads(route("--json", "--limit", "cost_per_1k > 0.002").stdout)
+        assert (shown["agent"], shown["bayes_choice"]) == ("gemini-pro", "gpt-4o")
+        assert shown["agrees_with_bayes"] is False
+        assert {one["agent"] for one in shown["exclusions"]} == {"llama-3-70b", "mistral-large"}
+
     def test_weights_of_cost_and_latency(self, route: Any, server: Server) -> None:
         server.answer(completion("?"))
         assert "ASSIGNED: llama-3-70b" in route("--cost-weight", 1000).stdout

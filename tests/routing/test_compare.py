@@ -20,10 +20,11 @@ from skillinfer_bayes.exceptions import (
     TaskError,
     UnknownSkillError,
 )
+from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD
 from skillinfer_bayes.routing.compare import Comparison, compare
 from skillinfer_bayes.routing.ranking import rank_agents
 from skillinfer_bayes.routing.utility import Utility
-from skillinfer_bayes.testing import fake_population
+from skillinfer_bayes.testing import fake_population, simulate_history
 
 TASK = Task({"code": 1.0})
 GIVEN = {"a": {"math": 112.0}, "b": {"math": 108.0}, "c": {}, "d": {"math": 95.0, "prose": 102.0}}
@@ -95,6 +96,65 @@ class TestAgainstTheTruth:
     def test_a_score_is_less_certain_than_a_skill(self, agents):
         skill, score = (compare(TASK, agents, kind=kind) for kind in ("skill", "score"))
         assert (score.values.std(("chain", "draw")) > skill.values.std(("chain", "draw"))).all()
+
+
+@pytest.fixture(scope="module", params=["normal", "agent"])
+def case(request):
+    """The comparison, and values (agents, draws) from the model's definition alone."""
+    simulation = simulate_history(40, 5, random_seed=3)
+    population = fake_population(simulation.scores, draws=2000, tails=request.param)
+    table = simulation.complete.head(5).copy()
+    table[["skill_2", "skill_3", "skill_4"]] = np.nan
+    table.iloc[1, 0] = table.iloc[2, 1] = np.nan
+    task = Task({"skill_0": 1.0, "skill_2": 0.5, "skill_3": 0.5})
+    rng = np.random.default_rng(11)
+    values = [simulate(population, row, task, rng) for _, row in table.iterrows()]
+    return compare(task, population.profiles(table)), np.stack(values)
+
+
+class TestAgainstBruteForce:
+    """An uncertain population, with a link and heavy tails; all agents drawn from scratch."""
+
+    def test_probabilities(self, case):
+        found, values = case
+        best = np.bincount(values.argmax(axis=0), minlength=len(values)) / values.shape[1]
+        assert np.sort(best)[-2] > 0.1  # not a case in which everything is clear
+        assert close(found.p_best.values, best, np.sqrt(best * (1.0 - best)), found)
+        ahead = (values[:, None] > values).mean(axis=2)
+        np.fill_diagonal(ahead, 0.5)
+        assert close(found.p_better.values, ahead, np.sqrt(ahead * (1.0 - ahead)), found)
+
+    def test_regret_and_rank(self, case):
+        found, values = case
+        loss = values.max(axis=0) - values
+        assert close(found.expected_regret.values, loss.mean(axis=1), loss.std(axis=1), found)
+        places = 1.0 + (values[None] > values[:, None]).sum(axis=1)
+        assert close(found.expected_rank.values, places.mean(axis=1), places.std(axis=1), found)
+
+
+def simulate(population, row, task, rng, repeats=40):
+    """Task scores of one agent, so many for each posterior draw."""
+    posterior, scales = population.posterior, population.scales
+    weights = pd.Series(task.weights).reindex(row.index, fill_value=0.0).to_numpy()
+    at = np.flatnonzero(row.notna())
+    y = scales.to_working(row.to_numpy())[at]
+    drawn = []
+    for mu, cov, nu in zip(posterior.mean, posterior.covariance, posterior.nu, strict=True):
+        seen = cov[np.ix_(at, at)] + DEFAULT_ERROR_SD**2 * np.eye(len(at))
+        gain, left = cov[:, at] @ np.linalg.inv(seen), y - mu[at]
+        noise = rng.multivariate_normal(np.zeros(len(mu)), cov - gain @ cov[at], repeats)
+        if np.isfinite(nu):  # a multivariate Student-t given some of its parts
+            degrees = nu + len(at)
+            noise *= np.sqrt((nu + left @ np.linalg.solve(seen, left)) / degrees)
+            noise /= np.sqrt(rng.chisquare(degrees, (repeats, 1)) / degrees)
+        drawn.append(scales.from_working(mu + gain @ left + noise) @ weights / weights.sum())
+    return np.concatenate(drawn)
+
+
+def close(found, truth, sd, comparison):
+    """Whether all differ by less than 4.5 standard errors of the comparison's own draws."""
+    error = sd / np.sqrt(comparison.values.sizes["chain"] * comparison.values.sizes["draw"])
+    return (np.abs(found - truth) <= 4.5 * error + 1e-4).all()
 
 
 class TestTies:

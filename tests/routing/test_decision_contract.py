@@ -24,6 +24,7 @@ from skillinfer_bayes.exceptions import (
     MetadataError,
     SkillinferError,
 )
+from skillinfer_bayes.routing import whole_answers
 from skillinfer_bayes.routing.orchestrator import orchestrate, orchestrate_async
 from skillinfer_bayes.routing.prompt import build_prompt
 
@@ -343,14 +344,43 @@ class TestFailures:
         falls_back("did not answer in time", timeout=0.2)
         assert time.monotonic() - before < 5
 
+    def test_an_answer_that_never_ends(self, server, falls_back):
+        """Pieces that keep coming do not reset the clock."""
+        server.answer({}, trickle=True)
+        before = time.monotonic()
+        decision = falls_back("did not answer in time", timeout=0.3, max_retries=1)
+        assert time.monotonic() - before < 5
+        assert len(server.received) == 2
+        assert len(decision.votes[0].attempts) == 1
+
+    def test_an_answer_that_is_too_large(self, server, falls_back, monkeypatch):
+        monkeypatch.setattr(whole_answers, "MOST_BYTES", 100_000)
+        server.answer(completion("x" * 200_000))
+        falls_back("sent too large an answer")
+
     @pytest.mark.parametrize("drop", ["at once", "midway"])
     def test_dropped_connection(self, server, falls_back, drop):
         server.answer(decided("gpt-4o"), drop=drop)
         falls_back("could not be reached|failed")
 
-    def test_not_json_at_all(self, server, falls_back):
-        server.answer(b'{"choices": [')
-        falls_back("something other than JSON|HTTP")
+    @pytest.mark.parametrize(
+        "body", [b'{"choices": [', b'{"choices": "\xff\xfe"}', b"[" * 200_000, b""]
+    )
+    def test_not_json_at_all(self, server, falls_back, body):
+        server.answer(body)
+        falls_back("answered with something other than JSON; check `base_url`")
+
+    @pytest.mark.parametrize(
+        ("status", "headers"),
+        [
+            (307, {"Location": "http://[bad"}),
+            (307, {"Location": "file:///etc/hosts"}),
+            (200, {"Content-Encoding": "gzip"}),
+        ],
+    )
+    def test_answers_that_cannot_be_followed_or_unpacked(self, server, falls_back, status, headers):
+        server.answer(b"not gzip", status=status, headers=headers)
+        falls_back("could not be reached")
 
     def test_a_failure_ends_the_votes(self, server, decide):
         server.script(decided("claude-3.5"), Prepared(b"oops", 500, "text/plain"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import traceback
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -85,6 +87,23 @@ def test_nobody_is_eligible(server, decide):
     assert len(record["exclusions"]) == 5
     assert record["limits"] == ["avg_latency_ms < 100"]
     assert not server.received
+
+
+@pytest.mark.parametrize("place", ["argument", "environment", "client"])
+def test_nobody_is_eligible_and_the_key_stays_out(agents, monkeypatch, place):
+    key = "sk-test-0123456789-very-secret"
+    options = {"api_key": key} if place == "argument" else {}
+    if place == "environment":
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    if place == "client":
+        options["client"] = SimpleNamespace(api_key=key)
+    metadata = {name: {"login": key} for name in agents}
+    with pytest.raises(DecisionError, match="must leave at least one agent") as caught:
+        orchestrate(TASK, agents, metadata, [f"use {key}"], limits='login == "me"', **options)
+    error = caught.value
+    assert key not in "".join([*traceback.format_exception(error), repr(error.record)])
+    assert error.record["constraints"] == ["use [key]"]
+    assert "it is '[key]'" in error.record["exclusions"][0]["reasons"][0]
 
 
 def test_the_record_has_probabilities_and_regrets(server, decide, agents, population):

@@ -147,6 +147,23 @@ class TestRegret:
         assert not single.worth_measuring
         assert "several together may be" in single.verdict
 
+    @pytest.mark.parametrize("options", [{}, {"budget": 5.0}, {"task": None}])
+    def test_says_when_nothing_is_left_to_measure(self, population, agents, options):
+        known = dict.fromkeys(SKILLS, 100.0)
+        full = {name: population.profile(name).observe_many(known) for name in ("x", "y")}
+        for given, more in ((full, {}), (agents, {"skills": []}), (agents, {"costs": {}})):
+            plan = next_evaluations(given, **({"task": TASK} | options | more))
+            assert not plan.worth_measuring
+            assert plan.table.empty
+            assert plan.verdict.startswith("nothing can be measured: every skill was observed")
+        assert next_evaluations(full, repeat=True).worth_measuring
+
+    @pytest.mark.parametrize("task", [TASK, None])
+    def test_says_when_the_budget_pays_for_nothing(self, agents, task):
+        plan = next_evaluations(agents, task, budget=0.5, costs={"math": 2.0, "code": 1.5})
+        assert not plan.worth_measuring
+        assert plan.verdict == "the budget of 0.5 pays for nothing: the cheapest costs 1.5"
+
     def test_a_price_on_measuring(self, agents):
         free = next_evaluations(agents, TASK, budget=10.0)
         floor = float(free.table["gain_per_cost"].iloc[0]) * 2.0
@@ -301,6 +318,7 @@ class TestBadInput:
             ({"budget": float("inf")}, "`budget` must be a finite number"),
             ({"budget": True}, "`budget` must be a finite number"),
             ({"costs": 0.0}, "`costs` must be a finite number above 0"),
+            ({"costs": 5e-324}, "`costs` must be at least 1e-100, got 5e-324"),
             ({"costs": {"code": -1.0}}, r"`costs\['code'\]` must be a finite number above 0"),
             ({"costs": "cheap"}, "`costs` must be a finite number above 0, got 'cheap'"),
             (

@@ -73,6 +73,33 @@ def test_the_time_does_not_count_when_comparing():
     assert dataclasses.replace(DECISION, decided_at="2026-01-01T00:00:00+00:00") == DECISION
 
 
+def test_prints_the_outcome_and_the_disagreement():
+    candidates = (Candidate("b", 0.95, 0.1, p_best=0.7), Candidate("a", 0.9, 0.1, p_best=0.3))
+    decision = dataclasses.replace(
+        DECISION,
+        reasoning="cheap\n\x1b[2Jand good",
+        confidence=0.8,
+        risks=("new",),
+        case=dataclasses.replace(CASE, candidates=candidates),
+    )
+    assert str(decision) == (
+        "a, chosen by m (confidence 0.8, 50% of 2 votes)\n"
+        "cheap\n"
+        "\\x1b[2Jand good\n"
+        "risk: new\n"
+        "the profiles alone would choose b (expected score 0.95, best with probability 70%)\n"
+        "left out: c: too slow; too dear"
+    )
+
+
+def test_prints_that_it_is_a_fallback():
+    decision = Decision(
+        "a", "No answer.", "", "p", "m", fallback=True, problem="HTTP 500", bayes_choice="a"
+    )
+    assert str(decision) == "a, chosen by the profiles alone: HTTP 500\nNo answer."
+    assert str(Decision("a b:", "Why.", "", "p", "m")) == '"a b:", chosen by m\nWhy.'
+
+
 def test_to_json_writes_the_file(tmp_path):
     path = tmp_path / "audit.json"
     text = DECISION.to_json(path)

@@ -107,6 +107,21 @@ def test_every_agent_needs_metadata():
         utility_draws(draws("a"), Utility(cost=1.0), {"a": 3})
 
 
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [
+        (lambda score, facts: score - facts["cost"], "KeyError: 'cost' for 'b', .* 'usd'; change"),
+        (lambda score: score, "TypeError: .* for 'a', whose metadata are 'cost', 'usd'"),
+        (lambda score, facts: "dear", "ValueError: could not convert .*'dear'"),
+    ],
+)
+def test_a_function_that_fails_says_for_whom(function, shown):
+    metadata = {"a": {"cost": 1.0, "usd": 2.0}, "b": {"usd": 2.0}}
+    with pytest.raises(ConfigError, match=f"must work for every agent, got {shown}") as caught:
+        utility_draws(draws("a", "b"), function, metadata)
+    assert isinstance(caught.value.__cause__, KeyError | TypeError | ValueError)
+
+
 def test_functions_that_cannot_be_used():
     with pytest.raises(ConfigError, match="`utility` must be a Utility or a function"):
         utility_draws(draws("a"), 0.5, None)
