@@ -1,12 +1,19 @@
-"""The accuracy benchmark's command, with rivals only."""
+"""The accuracy benchmark's command, and that `held_out` gives its figures."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
+import pytest
+
+from skillinfer_bayes import held_out, summarise_held_out
+from skillinfer_bayes.checks.validation import held_out_cells
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -32,3 +39,83 @@ def test_the_command_prints_and_records_every_split(shared_data, tmp_path) -> No
     assert set(rows["method"]) == {"mean", "knn"}
     assert (rows["n_scores"] == 160).all()
     assert rows[["crps", "coverage_90", "width_90"]].notna().all(axis=None)
+
+
+@pytest.fixture
+def accuracy(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from benchmarks import accuracy
+
+    return accuracy
+
+
+def both_ways(
+    accuracy: ModuleType, command: str, methods: Sequence[str], **changed: object
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predicted scores of the benchmark's command, and of the public function, seconds aside."""
+    chosen = accuracy.read_arguments([*command.split(), "--methods", *methods])
+    repeats = range(chosen.repeats)
+    theirs = pd.concat([accuracy.run_repeat(chosen, one) for one in repeats], ignore_index=True)
+    history, together = accuracy.read_history(chosen.table, with_items=not chosen.without_items)
+    common = {
+        "repeats": chosen.repeats,
+        "methods": methods,
+        "random_seed": chosen.seed,
+        "progressbar": False,
+        **changed,
+    }
+    if chosen.cells:
+        ours = held_out_cells(history, share=chosen.cells, **common)
+    else:
+        hide = [0.0, chosen.hide] if chosen.hide else 0.0
+        common |= {"n_history": chosen.n, "n_test": chosen.n_test, "keep_together": together}
+        ours = held_out(history, hide=hide, **common)
+    return theirs.drop(columns="seconds"), ours.drop(columns="seconds")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--table open_llm_leaderboard_v2 --n 8 20 --repeats 2 --seed 2026 --hide 0.4",
+        "--table bfcl_v4 --n 20 --repeats 2 --seed 2026",
+        "--table obs_scaling_base_extended --cells 0.2 --repeats 1 --seed 2026",
+    ],
+)
+def test_held_out_gives_the_benchmarks_predictions(accuracy, command: str) -> None:
+    theirs, ours = both_ways(accuracy, command, ["peer", "mean"])
+    assert len(ours) > 300
+    pd.testing.assert_frame_equal(theirs, ours)
+
+
+@pytest.mark.parametrize(
+    ("table", "sizes", "crps"),
+    [
+        ("bfcl_v4", (20, 60), (0.0749, 0.0638)),
+        ("open_llm_leaderboard_v2", (8, 20, 60, 300), (0.0407, 0.0346, 0.0326, 0.0314)),
+    ],
+)
+def test_held_out_reproduces_the_recorded_figures_of_the_peer(
+    accuracy, table: str, sizes: tuple[int, ...], crps: tuple[float, ...]
+) -> None:
+    # BENCHMARKS.md: seed 2026, ten repeats, 40 new agents that show a third of their skills
+    history, together = accuracy.read_history(table, with_items=True)
+    cells = held_out(
+        history,
+        n_history=sizes,
+        n_test=40,
+        keep_together=together,
+        methods=["peer"],
+        random_seed=2026,
+        progressbar=False,
+    )
+    found = summarise_held_out(cells, ["n_history"])["crps"]
+    assert tuple(found.round(4)) == crps
+
+
+@pytest.mark.slow
+def test_held_out_gives_the_benchmarks_predictions_of_our_own_fits(accuracy) -> None:
+    settings = {"draws": 100, "tune": 100, "chains": 2}
+    command = "--table open_llm_leaderboard_v2 --n 8 20 --repeats 2 --seed 2026"
+    as_text = f"{command} --settings {json.dumps(settings, separators=(',', ':'))}"
+    theirs, ours = both_ways(accuracy, as_text, ["ours"], settings=settings)
+    pd.testing.assert_frame_equal(theirs, ours)
