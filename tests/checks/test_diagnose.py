@@ -233,3 +233,20 @@ def test_a_divergent_funnel_is_found() -> None:
     assert line.verdict == "fail"
     assert int(line.value) > 10
     assert "target_accept" in line.advice
+
+
+@pytest.mark.slow
+def test_a_fit_with_too_few_draws_is_found(scores: pd.DataFrame) -> None:
+    options = {"priors": PRIORS, "random_seed": 1, "progressbar": False}
+    with pytest.warns(ConvergenceWarning, match="raise `draws` to"):
+        hurried = Population.from_history(
+            _history(scores), settings={"draws": 30, "tune": 500, "chains": 2}, **options
+        )
+    patient = Population.from_history(_history(scores), settings={"draws": 1000}, **options)
+    found, fine = hurried.diagnose(n_replicates=100), patient.diagnose(n_replicates=100)
+    for check in ("bulk ESS", "tail ESS", "R-hat"):
+        assert (found[check].verdict, fine[check].verdict) == ("fail", "ok")
+    for check in ("bulk ESS", "tail ESS"):
+        assert "raise `draws` to" in found[check].advice
+    assert (found["MCSE"].verdict, fine["MCSE"].verdict) == ("look", "ok")
+    assert "2 chains of 30 draws" in found["R-hat"].value

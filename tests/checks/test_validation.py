@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,14 @@ from scipy.stats import spearmanr
 
 from skillinfer_bayes.checks import validation
 from skillinfer_bayes.checks.fitted import forecast_of
+from skillinfer_bayes.checks.learning_curve import learning_curve
 from skillinfer_bayes.checks.rivals import RIVALS
 from skillinfer_bayes.checks.scores import NormalForecast
 from skillinfer_bayes.checks.splits import agent_cases
 from skillinfer_bayes.checks.validation import held_out, held_out_cells, summarise_held_out
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference import kernels, sampling
 from skillinfer_bayes.testing import fake_population
 
 QUIET = {"progressbar": False, "repeats": 2, "random_seed": 4}
@@ -232,6 +235,33 @@ def test_bad_options_of_cells_and_summaries(make_history) -> None:
 def test_progress_is_shown_when_asked_for(make_history, capsys) -> None:
     held_out(make_history(), methods=["mean"], repeats=1)
     assert "held-out evaluation" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_refits_reuse_the_compiled_model(make_history, monkeypatch) -> None:
+    compiled = []
+    compile_model = kernels.compile_for_nutpie
+
+    def count(model, *options):
+        compiled.append(model)
+        return compile_model(model, *options)
+
+    monkeypatch.setattr(kernels, "compile_for_nutpie", count)
+    monkeypatch.setattr(sampling, "_compiled", OrderedDict())
+    options = {
+        "methods": ["ours"],
+        "priors": {"covariance": "factor", "rank": 1, "tails": "normal"},
+        "settings": {"draws": 30, "tune": 30, "chains": 1, "cores": 1},
+        "n_test": 8,
+        **QUIET,
+    }
+    history = make_history(40, n_skills=3)
+    cells = held_out(history, n_history=[12, 25], hide=[0.0, 0.3], **options)
+    fits = cells.drop_duplicates(validation.CASE)
+    assert len(fits) == 8
+    assert fits["ess"].notna().all()
+    learning_curve(history, n_history=20, n_observed=[0, 1], **options)
+    assert len(compiled) == 1
 
 
 @pytest.mark.slow
