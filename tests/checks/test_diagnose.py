@@ -14,6 +14,7 @@ import xarray as xr
 from skillinfer_bayes import History, Population, Priors
 from skillinfer_bayes.checks.report import Diagnosis
 from skillinfer_bayes.exceptions import ConfigError, ConvergenceWarning
+from skillinfer_bayes.inference import sampling
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.testing import fake_population, simulate_history
 
@@ -250,3 +251,33 @@ def test_a_fit_with_too_few_draws_is_found(scores: pd.DataFrame) -> None:
         assert "raise `draws` to" in found[check].advice
     assert (found["MCSE"].verdict, fine["MCSE"].verdict) == ("look", "ok")
     assert "2 chains of 30 draws" in found["R-hat"].value
+
+
+def test_an_agent_that_the_fit_leans_on_is_left_out_in_earnest(monkeypatch) -> None:
+    table = simulate_history(20, 3, rank=1, bounded=False, random_seed=4).scores
+    table.iloc[9] = [6.0, -6.0, 6.0]
+    normal = replace(PRIORS, tails="normal")
+    population = slice_sampler.fit([_history(table)], normal, **SIZES)[0]
+    values = population.history.working().values
+    left_out = []
+
+    def sample_rows(rows, skills, priors, settings, *, design, progressbar):
+        left_out.append(values.sum(axis=0) - rows.n_agents @ rows.values)
+        drawn = slice_sampler.sample(np.delete(values, 9, axis=0)[None], priors, **SIZES)[0]
+        return slice_sampler.as_dataset(drawn, skills), None
+
+    monkeypatch.setattr(sampling, "sample_rows", sample_rows)
+    weighed, exact = (population.diagnose(n_replicates=100, refit=refit) for refit in (False, True))
+    line = weighed["leave one agent out"]
+    assert line.verdict == "look"
+    assert "1 above 0.70, 0 refitted" in line.value
+    assert "the fit leans on agent_9: run `diagnose(refit=True)`" in line.advice
+    line = exact["leave one agent out"]
+    assert (line.verdict, line.advice) == ("ok", "")
+    assert "0 above 0.70, 1 refitted" in line.value
+    before, after = (report.tables["agents"] for report in (weighed, exact))
+    assert before.index[before["khat"] > 0.7].tolist() == ["agent_9"]
+    assert after.index[after["refitted"]].tolist() == ["agent_9"]
+    # a fit that has not seen it finds it less likely by far than the weights say
+    assert after.loc["agent_9", "elpd"] < before.loc["agent_9", "elpd"] - 5.0
+    np.testing.assert_allclose(np.array(left_out), values[[9]])
