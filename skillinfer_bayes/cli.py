@@ -18,6 +18,7 @@ import click
 from skillinfer_bayes.cli_diagnose import diagnose
 from skillinfer_bayes.cli_io import (
     TABLE_SUFFIXES,
+    cautions,
     check_output,
     described,
     load_population,
@@ -235,7 +236,8 @@ def profile(
 
     OBSERVATIONS is a CSV, TSV or Parquet table like the history, with empty cells where an agent
     was not measured, or JSON: {"agent": {"skill": score}}. Every agent and skill gets a mean, a
-    standard deviation, an interval, and whether it was observed or inferred.
+    standard deviation, an interval, and whether it was observed or inferred. Agents whose scores
+    are unlike anything in the history are named on standard error.
 
     \b
     Example:
@@ -249,6 +251,8 @@ def profile(
         click.echo(table.to_string(index=False, float_format="{:.3f}".format))
     else:
         write_profiles(table, output)
+    for line in cautions(profiles):
+        click.echo(line, err=True)
 
 
 @main.command()

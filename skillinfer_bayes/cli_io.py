@@ -19,6 +19,8 @@ from skillinfer_bayes.exceptions import (
     TaskError,
 )
 from skillinfer_bayes.files import replacing
+from skillinfer_bayes.profiles.extrapolation import caution
+from skillinfer_bayes.routing.labels import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from skillinfer_bayes.profiles.profiles import Profiles
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".json")
+MOST_CAUTIONS = 10
 
 
 def parse_task(text: str) -> dict[str, float]:
@@ -206,6 +209,17 @@ def make_profiles(population: Population, observations: Path, n_items: Path | No
     """Profile the agents of a table of scores, with a table of item counts where there is one."""
     counts = None if n_items is None else read_scores(n_items)
     return population.profiles(read_scores(observations), n_items=counts)
+
+
+def cautions(profiles: Profiles) -> list[str]:
+    """Name the agents whose scores the history finds surprising, a line each, the oddest first."""
+    found = [
+        f"Caution: {one_line(str(agent))}: {note} (p = {p:.2g})"
+        for agent, p in profiles.surprise.sort_values(kind="stable").items()
+        if (note := caution(p))
+    ]
+    more = len(found) - MOST_CAUTIONS
+    return found[:MOST_CAUTIONS] + ([f"Caution: and {more} more agents"] if more > 0 else [])
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], option: str = "--output") -> Path:

@@ -70,6 +70,22 @@ def test_profile_prints_a_table(population_file: Path, observations: Path) -> No
     ]
 
 
+def test_profile_names_the_agents_that_are_unlike_the_history(
+    population_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.csv"
+    rows = [f"odd_{place},0.99,0.01,0.99" for place in range(12)]
+    path.write_text("\n".join([OBSERVATIONS.rstrip(), *rows]) + "\n", "utf-8")
+    result = run("profile", population_file, path, "-o", tmp_path / "out.csv")
+    assert (result.exit_code, result.stdout) == (0, "")
+    *named, more = result.stderr.splitlines()
+    assert len(named) == 10
+    for line in named:
+        assert line.startswith("Caution: odd_")
+        assert "observed scores are unlike the history's" in line
+    assert more == "Caution: and 2 more agents"
+
+
 def test_profile_writes_every_format_alike(
     population_file: Path, observations: Path, tmp_path: Path
 ) -> None:

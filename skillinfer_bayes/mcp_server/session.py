@@ -24,6 +24,7 @@ from skillinfer_bayes.mcp_server.results import (
 )
 from skillinfer_bayes.population import Population
 from skillinfer_bayes.profiles.engine import Kind
+from skillinfer_bayes.profiles.extrapolation import caution
 from skillinfer_bayes.profiles.profile import Profile
 
 type Metadata = Mapping[str, Mapping[str, object]] | None
@@ -131,18 +132,19 @@ class Session:
             "profile": profile,
             "ci_prob": ci_prob,
             "predictions": [_prediction(row) for row in rows],
-            "notes": [],
+            "notes": _cautions(found),
         }
 
     def most_uncertain(self, profile: str, k: int) -> Predictions:
         """List the k skills with the largest standard deviation."""
-        table = self.profile(profile).most_uncertain(k)
+        found = self.profile(profile)
+        table = found.most_uncertain(k)
         rows = [{"skill": skill, **row.to_dict()} for skill, row in table.iterrows()]
         return {
             "profile": profile,
             "ci_prob": 0.9,
             "predictions": [_prediction(row) for row in rows],
-            "notes": [],
+            "notes": _cautions(found),
         }
 
     def profile_summary(self, profile: str) -> ProfileInfo:
@@ -153,7 +155,7 @@ class Session:
             "population": self._profiles[profile][0],
             "n_skills": len(found.skills),
             "observations": found.observations,
-            "notes": [],
+            "notes": _cautions(found),
         }
 
     def list_profiles(self) -> ProfileList:
@@ -223,6 +225,12 @@ def _new_name(name: str, taken: Iterable[str], kind: str) -> str:
 
 def _hint(name: str, known: Mapping[str, Any], tool: str) -> str:
     return closest_match_hint(name, known) if known else f"there is none yet, use {tool}"
+
+
+def _cautions(profile: Profile) -> list[str]:
+    """Say what to mind of a profile that extrapolates."""
+    note = caution(profile.surprise)
+    return [f"caution: {note}"] if note else []
 
 
 def _prediction(row: Mapping[Any, Any]) -> Prediction:

@@ -18,6 +18,7 @@ from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.context import Context, check_threshold
 from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.evidence import Evidence, Observation, evidence_of_one
+from skillinfer_bayes.profiles.extrapolation import caution
 from skillinfer_bayes.profiles.surprise import surprise
 from skillinfer_bayes.profiles.tables import draws_array, match_frame, summary_frame
 from skillinfer_bayes.profiles.task import MatchResult, Skill, Task
@@ -365,14 +366,14 @@ class Profile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give observations and predictions as plain data that JSON can hold."""
+        """Give observations, predictions and `surprise` as plain data that JSON can hold."""
         predictions = self.predict().to_dict(orient="index")
         rows = {str(skill): row for skill, row in predictions.items()}
         measured = {
             skill: self._observations[skill] for skill in self.skills if skill in self._observations
         }
         known: dict[str, Any] = {"group": self._group, "covariates": self._covariates}
-        known["reweight"] = self._reweight or None
+        known |= {"reweight": self._reweight or None, "surprise": self.surprise}
         return stored.profile_to_dict(self.population_id, self._agent, measured, rows, known)
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -414,4 +415,6 @@ class Profile:
 
     def __repr__(self) -> str:
         observed = ", ".join(f"{skill}={score:g}" for skill, score in self.observations.items())
-        return f"Profile({self._agent!r}, {len(self.skills)} skills, observed: {observed or '-'})"
+        minded = f"; caution: {note}" if (note := caution(self.surprise)) else ""
+        seen = f"{len(self.skills)} skills, observed: {observed or '-'}"
+        return f"Profile({self._agent!r}, {seen}{minded})"

@@ -21,6 +21,8 @@ from skillinfer_bayes.profiles.rows import RowConditioner, squared_distances
 
 type FloatArray = NDArray[np.float64]
 
+CHUNK_AGENTS = 256
+
 
 def surprise(posterior: Posterior, evidence: Evidence) -> FloatArray:
     """Posterior predictive p-value of each agent's measurements taken together.
@@ -37,7 +39,10 @@ def surprise(posterior: Posterior, evidence: Evidence) -> FloatArray:
         Probability that an agent of the population is at least as far from its mean; 1 for an
         agent of whom nothing was measured. Small: the profile extrapolates.
     """
-    return np.asarray(tail_probabilities(posterior, evidence).mean(axis=0))
+    # a probability per draw and agent: of all agents at once it can take gigabytes
+    starts = range(0, max(len(evidence.agents), 1), CHUNK_AGENTS)
+    chunks = (evidence.take(slice(start, start + CHUNK_AGENTS)) for start in starts)
+    return np.concatenate([tail_probabilities(posterior, part).mean(axis=0) for part in chunks])
 
 
 def tail_probabilities(posterior: Posterior, evidence: Evidence) -> FloatArray:

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: Below this chance an agent's observed scores are unlike anything in the history.
-SURPRISING = 0.01
-
-
 class ProfileLike(Protocol):
     """One agent's skills."""
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.profiles.extrapolation import caution
 from skillinfer_bayes.profiles.task import MatchResult, Task
-from skillinfer_bayes.routing.interfaces import SURPRISING, BatchMatcher, ProfileLike
+from skillinfer_bayes.routing.interfaces import BatchMatcher, ProfileLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +55,7 @@ class AgentFacts:
     @property
     def warning(self) -> str:
         """What to say of an agent whose scores the history finds surprising; else nothing."""
-        if not self.surprise < SURPRISING:
-            return ""
-        return "observed scores are unlike the history's; inferred skills may be far off"
+        return caution(self.surprise)
 
 
 def ask_profiles(

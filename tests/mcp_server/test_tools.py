@@ -400,3 +400,20 @@ def test_without_the_sdk(folder, monkeypatch):
 def test_no_folder(tmp_path):
     with pytest.raises(InputError, match="`folder` must be an existing folder"):
         build_server(tmp_path / "no")
+
+
+def test_a_profile_that_extrapolates_says_so(call):
+    call("load_population", path="pop.nc")
+    usual, odd = {"math": 0.8}, {"math": 0.99, "code": 0.01, "reasoning": 0.99}
+    for name, scores in (("usual", usual), ("odd", odd)):
+        made = call("create_profile", name=name, population="pop", observations=scores)
+        shown = call("predict", profile=name, skills=["writing"])
+        widest = call("most_uncertain", profile=name, k=1)
+        for result in (made, shown, widest):
+            if name == "odd":
+                assert result["notes"] == [
+                    "caution: observed scores are unlike the history's; inferred skills may be far "
+                    "off"
+                ]
+            else:
+                assert result["notes"] == []

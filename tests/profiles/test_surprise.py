@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,9 @@ from scipy.stats import chi2, f, kstest
 from skillinfer_bayes import History
 from skillinfer_bayes.checks.replicates import replicate
 from skillinfer_bayes.exceptions import ScoreError
+from skillinfer_bayes.profiles import surprise as surprise_module
 from skillinfer_bayes.profiles.evidence import Evidence
+from skillinfer_bayes.profiles.extrapolation import CAUTION, SURPRISING, caution
 from skillinfer_bayes.profiles.reweighting import smoothed_weights
 from skillinfer_bayes.profiles.surprise import surprise
 from skillinfer_bayes.testing import fake_population, simulate_history
@@ -79,6 +83,28 @@ def test_observing_more_changes_it_and_a_bad_score_does_not() -> None:
         profile.observe("skill_1", 7.0)
     assert profile.surprise == usual
     assert profile.observe("skill_1", 0.999).surprise != usual
+
+
+def test_a_profile_that_extrapolates_says_so_where_it_is_shown() -> None:
+    profile = fake_population().profile("odd")
+    odd = {"skill_0": 0.999, "skill_1": 0.001, "skill_2": 0.999, "skill_3": 0.001}
+    assert "caution" not in repr(profile.observe("skill_4", 0.5))
+    assert repr(profile.observe_many(odd)).endswith(f"; caution: {CAUTION})")
+    given = profile.to_dict()
+    assert given["surprise"] == profile.surprise < SURPRISING
+    assert json.loads(profile.to_json())["surprise"] == profile.surprise
+
+
+def test_the_words_begin_below_one_in_a_hundred() -> None:
+    assert caution(SURPRISING) == caution(1.0) == ""
+    assert caution(0.0099) == caution(0.0) == CAUTION
+
+
+def test_many_agents_are_judged_as_each_alone(monkeypatch) -> None:
+    population = fake_population(simulate_history(30, 4, missing=0.3, random_seed=1).scores)
+    whole = population.completed().surprise
+    monkeypatch.setattr(surprise_module, "CHUNK_AGENTS", 7)
+    pd.testing.assert_series_equal(population.completed().surprise, whole)
 
 
 def test_an_unknown_group_is_less_surprising() -> None:
