@@ -11,6 +11,13 @@ and, for a predicted agent, how far its latent skills are from its scores, and i
 counted in the direction in which its scores lie: where it is pulled too little towards its scores,
 the truth lies too far on their side.
 
+What a library does here, one does: ArviZ tests the ranks and draws their bands. The loop is our
+own, for simuk (0.3.0, the library for PyMC) cannot run it. It replaces the data of observed random
+variables, and our model has none: the agents' latent skills are integrated out in a potential, and
+`pymc.observe` refuses that. It ranks parameters by name, one at a time, with no access to the
+simulated scores, while what is looked at here are predictions of agents given their scores. And it
+compiles every fit anew.
+
 Scores go to the sampler on the working scale. A `History` would standardise them by their own
 mean and spread, and then the prior would not be what made them.
 """
