@@ -18,6 +18,7 @@ type Curve = Callable[[FloatArray, AgentIndex], dict[str, FloatArray]]
 
 CI_PROBS = np.round(np.arange(0.05, 1.0, 0.05), 2)
 GRID = np.round(np.linspace(0.0, 1.0, 41), 3)
+TWO_SIDED = 1.96  # standard errors to either side of a 95 % interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,9 @@ class Calibration:
         Returns
         -------
         DataFrame
-            The columns of `by`, `ci_prob` (claimed), `coverage` (kept) and `std_error`. Scores of
-            one agent are off together, so the standard error counts agents, not scores (Liang and
+            The columns of `by`, `ci_prob` (claimed), `coverage` (kept), `std_error`, and `lower`
+            and `upper`, the ends of its 95 % interval, which never leave 0 to 1. Scores of one
+            agent are off together, so the standard error counts agents, not scores (Liang and
             Zeger (1986), doi:10.1093/biomet/73.1.13).
         """
         return self._curves(_coverage)
@@ -152,10 +154,41 @@ def clustered_mean(values: FloatArray, cluster: AgentIndex) -> tuple[FloatArray,
     return mean, np.sqrt(correction * (sums**2).sum(axis=0)) / len(values)
 
 
+def share_interval(
+    share: FloatArray, std_error: FloatArray, n_scores: int, n_clusters: int
+) -> tuple[FloatArray, FloatArray]:
+    """Find the 95 % interval of a share, of use even where it is 0 or 1.
+
+    Wilson's (1927), doi:10.1080/01621459.1927.10502953, for as many independent scores as the
+    standard error is worth (Korn and Graubard (1998), Confidence intervals for proportions with
+    small expected number of positive counts estimated from survey data, Survey Methodology 24). A
+    share of 0 or 1 has no standard error; there the clusters count.
+
+    Parameters
+    ----------
+    share, std_error : arrays of shape (G,)
+    n_scores, n_clusters : int
+
+    Returns
+    -------
+    lower, upper : arrays of shape (G,)
+    """
+    variance = share * (1.0 - share)
+    known = (variance > 0.0) & (std_error > 0.0)
+    worth = np.full(share.shape, float(n_clusters))
+    worth[known] = np.minimum(variance[known] / std_error[known] ** 2, n_scores)
+    z2 = TWO_SIDED**2 / worth
+    centre = (share + 0.5 * z2) / (1.0 + z2)
+    reach = np.sqrt(variance * z2 + 0.25 * z2**2) / (1.0 + z2)
+    return np.maximum(centre - reach, 0.0), np.minimum(centre + reach, 1.0)
+
+
 def _coverage(pit: FloatArray, agent: AgentIndex) -> dict[str, FloatArray]:
     kept = np.abs(2.0 * pit[:, None] - 1.0) <= CI_PROBS
     mean, error = clustered_mean(kept.astype(np.float64), agent)
-    return {"ci_prob": CI_PROBS, "coverage": mean, "std_error": error}
+    lower, upper = share_interval(mean, error, len(pit), int(agent.max()) + 1)
+    ends = {"lower": lower, "upper": upper}
+    return {"ci_prob": CI_PROBS, "coverage": mean, "std_error": error, **ends}
 
 
 def _ecdf(pit: FloatArray, agent: AgentIndex) -> dict[str, FloatArray]:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kstest
+from scipy.stats import binomtest, kstest
 
-from skillinfer_bayes.checks.calibration import CI_PROBS, GRID, calibration, clustered_mean
+from skillinfer_bayes.checks.calibration import (
+    CI_PROBS,
+    GRID,
+    calibration,
+    clustered_mean,
+    share_interval,
+)
 from skillinfer_bayes.checks.rivals import RIVALS
 from skillinfer_bayes.checks.scores import DrawnForecast, NormalForecast
 from skillinfer_bayes.checks.validation import held_out
@@ -92,8 +98,36 @@ def test_every_skill_on_its_own(scores) -> None:
     spread = found.summary()["spread"]["ours"]
     assert spread.idxmax() == "skill_2"
     assert spread.drop("skill_2").max() < 1.15
-    assert " ".join(found.coverage.columns) == "method skill ci_prob coverage std_error"
+    columns = "method skill ci_prob coverage std_error lower upper"
+    assert " ".join(found.coverage.columns) == columns
     assert len(found.coverage) == 4 * len(CI_PROBS)
+
+
+@pytest.mark.parametrize(("kept", "count"), [(0, 9), (3, 9), (9, 9), (57, 60), (60, 60)])
+def test_intervals_of_independent_shares_are_wilsons(kept: int, count: int) -> None:
+    share = np.array([kept / count])
+    found = share_interval(share, np.sqrt(share * (1.0 - share) / count), count, count)
+    expected = binomtest(kept, count).proportion_ci(0.95, method="wilson")
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-4)
+
+
+def test_intervals_of_shares_count_clusters_and_stay_within_the_possible() -> None:
+    share = np.array([0.0, 0.02, 0.5, 0.98, 1.0])
+    variance = share * (1.0 - share)
+    alone = share_interval(share, np.sqrt(variance / 40), 40, 40)
+    together = share_interval(share, np.sqrt(variance / 10), 40, 10)
+    for lower, upper in (alone, together):
+        assert (lower >= 0.0).all()
+        assert (upper <= 1.0).all()
+        assert (lower <= share).all()
+        assert (share <= upper).all()
+    assert (together[0][1:] < alone[0][1:]).all()
+    assert (together[1][:-1] > alone[1][:-1]).all()
+    # nine of nine is no proof, and one agent none at all
+    lower, _ = share_interval(np.ones(1), np.zeros(1), 9, 9)
+    assert 0.65 < lower[0] < 0.75
+    lower, upper = share_interval(np.full(1, 0.5), np.full(1, np.nan), 4, 1)
+    assert upper[0] - lower[0] > 0.8
 
 
 def test_steps_are_spread_evenly_and_reproducibly() -> None:

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from skillinfer_bayes.checks.calibration import Calibration
+from skillinfer_bayes.checks.calibration import TWO_SIDED, Calibration
 from skillinfer_bayes.checks.plots.style import (
     FAINT,
     INFERRED,
     MUTED,
     OBSERVED,
     TEXT_SIZE,
-    TWO_SIDED,
     check_count,
     check_share,
     check_type,
@@ -74,15 +73,17 @@ def plot_calibration(calibration: Calibration, *, ci_prob: float = 0.9) -> Figur
     claimed, pit = figure.subplots(1, 2)
     claimed.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0)
     pit.axhline(0.0, color=MUTED, linewidth=1.0)
+    ecdf = found.ecdf
+    off = TWO_SIDED * ecdf["std_error"].fillna(0.0)
+    ecdf = ecdf.assign(lower=ecdf["difference"] - off, upper=ecdf["difference"] + off)
     curves = (
         (claimed, found.coverage, "ci_prob", "coverage"),
-        (pit, found.ecdf, "pit", "difference"),
+        (pit, ecdf, "pit", "difference"),
     )
     for ax, table, x, y in curves:
         for name, (colour, marker) in looks.items():
             part = table[table[found.by[0]].astype(str) == name]
-            off = TWO_SIDED * part["std_error"].fillna(0.0)
-            ax.fill_between(part[x], part[y] - off, part[y] + off, color=colour, alpha=0.13, lw=0)
+            ax.fill_between(part[x], part["lower"], part["upper"], color=colour, alpha=0.13, lw=0)
             ax.plot(
                 part[x],
                 part[y],
@@ -129,7 +130,7 @@ def _coverage_rows(
     for shift, (name, (colour, marker)) in zip(shifts, looks.items(), strict=True):
         part = at[at[first].astype(str) == name]
         rows = [order.index(str(value)) + shift for value in part[second]]
-        reach = TWO_SIDED * part["std_error"].fillna(0.0)
+        reach = (part["coverage"] - part["lower"], part["upper"] - part["coverage"])
         style: dict[str, Any] = {
             "fmt": marker,
             "color": colour,

@@ -32,7 +32,6 @@ METHODS = ("ours", "peer", "mean", "imputer", "knn", "peer_raw", "imputer_residu
 LONGEST_LABEL = 34
 LONGEST_LEGEND = 48
 WIDEST = 20.0
-TWO_SIDED = 1.96  # standard errors to either side of a 95 % interval
 
 
 class NotebookFigure(Figure):

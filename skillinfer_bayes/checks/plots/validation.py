@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from skillinfer_bayes.checks.calibration import TWO_SIDED
 from skillinfer_bayes.checks.plots.style import (
     MUTED,
     SMALL_SIZE,
     TEXT_SIZE,
     TITLE_SIZE,
-    TWO_SIDED,
     check_columns,
     legend_of,
     method_colours,
@@ -35,17 +35,26 @@ class Figures(NamedTuple):
 
     label: str
     aim: float | None = None
+    least: float = -np.inf
+    most: float = np.inf
+
+    def around(self, at: Any, off: Any) -> tuple[Any, Any]:
+        """Give the ends of an interval, within what the figure can be."""
+        return np.clip(at - off, self.least, None), np.clip(at + off, None, self.most)
 
 
 METRICS = {
-    "mae": Figures("mean absolute error"),
-    "rmse": Figures("root mean squared error"),
+    "mae": Figures("mean absolute error", least=0.0),
+    "rmse": Figures("root mean squared error", least=0.0),
     "bias": Figures("bias", 0.0),
-    "crps": Figures("CRPS"),
+    "crps": Figures("CRPS", least=0.0),
     "log_score": Figures("log score (negative log density)"),
-    **{f"coverage_{p}": Figures(f"coverage of {p} % intervals", p / 100) for p in (50, 80, 90, 95)},
-    **{f"width_{p}": Figures(f"width of {p} % intervals") for p in (50, 80, 90, 95)},
-    "rank_correlation": Figures("rank correlation"),
+    **{
+        f"coverage_{p}": Figures(f"coverage of {p} % intervals", p / 100, 0.0, 1.0)
+        for p in (50, 80, 90, 95)
+    },
+    **{f"width_{p}": Figures(f"width of {p} % intervals", least=0.0) for p in (50, 80, 90, 95)},
+    "rank_correlation": Figures("rank correlation", least=-1.0, most=1.0),
 }
 SHOWN = ("mae", "crps", "coverage_90", "width_90")
 
@@ -104,7 +113,9 @@ def plot_methods(cells: pd.DataFrame, *, metrics: Sequence[str] = SHOWN) -> Figu
             colour, marker = looks[method]
             at = float(mean.loc[method, name].iloc[0])
             off = float(np.nan_to_num(reach.loc[method, name].iloc[0]))
-            ax.errorbar(at, row, xerr=off, fmt=marker, color=colour, markersize=6.5, capsize=2)
+            lower, upper = METRICS[name].around(at, off)
+            ends = [[at - lower], [upper - at]]
+            ax.errorbar(at, row, xerr=ends, fmt=marker, color=colour, markersize=6.5, capsize=2)
         _aim(ax.axvline, METRICS[name])
         tidy(ax, xlabel=METRICS[name].label)
         ax.margins(x=0.15)
@@ -137,7 +148,9 @@ def _methods_by_size(
                 "markersize": 5,
                 "capsize": 2,
             }
-            ax.errorbar(line.index + shift, line, yerr=off, label=method, linewidth=1.2, **style)
+            lower, upper = METRICS[name].around(line, off)
+            ends = [line - lower, upper - line]
+            ax.errorbar(line.index + shift, line, yerr=ends, label=method, linewidth=1.2, **style)
         _aim(ax.axhline, METRICS[name])
         ax.set_xticks(sizes)
         tidy(ax, xlabel="agents in the history", ylabel=METRICS[name].label, grid="y")
@@ -234,15 +247,8 @@ def plot_learning_curve(curve: pd.DataFrame) -> Figure:
             part = table[table["method"].astype(str) == method].sort_values("n_observed")
             off = TWO_SIDED * part[f"{name}_se"].fillna(0.0)
             x, y = part["n_observed"], part[name]
-            most = 1.0 if name.startswith("coverage") else np.inf
-            ax.fill_between(
-                x,
-                (y - off).clip(lower=0.0),
-                (y + off).clip(upper=most),
-                color=colour,
-                alpha=0.15,
-                linewidth=0,
-            )
+            lower, upper = METRICS[name].around(y, off)
+            ax.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
             ax.plot(x, y, f"{marker}-", color=colour, markersize=4.5, label=method)
         _aim(ax.axhline, METRICS[name])
         ax.set_xticks(sorted(table["n_observed"].unique()))
