@@ -48,6 +48,13 @@ MANY = (
     *("hle", "humaneval", "ifeval", "livebench", "livecodebench", "math_500", "mmlu_pro", "mmmu"),
     *("simpleqa", "swe_bench_verified", "graphwalks_parents_0k_128k"),
 )
+# by the first word of a skill's name
+CATEGORIES = {
+    **dict.fromkeys(("live", "nonlive", "multiturn", "tool use"), "tools"),
+    **dict.fromkeys(("memory", "web"), "agents"),
+    **dict.fromkeys(("math", "gsm8k", "aime", "frontiermath"), "mathematics"),
+    **dict.fromkeys(("code", "humaneval", "livecodebench", "swe"), "code"),
+}
 OF_POPULATIONS = {
     "correlation": "How skills hang together, and how surely: `plot_correlation`.",
     "spectrum": "How many common directions there are: `plot_spectrum`.",
@@ -155,11 +162,12 @@ def population_figures(size: Size) -> dict[str, Callable[[], object]]:
     }
     arriving = dict(list(known.loc[one.agent].items())[: min(8, len(size.skills) - 1)])
     task = dict(zip(size.skills, (1.0, 0.8, 0.3), strict=False))
+    categories = {skill: CATEGORIES.get(skill.partition("_")[0], "text") for skill in size.skills}
     return {
         "correlation": lambda: plots.plot_correlation(population),
         "spectrum": lambda: plots.plot_spectrum(population),
         "shared_variance": lambda: plots.plot_shared_variance(population),
-        "skill_map": lambda: plots.plot_skill_map(population),
+        "skill_map": lambda: plots.plot_skill_map(population, categories=categories),
         "skill_distributions": lambda: plots.plot_skill_distributions(population),
         "profile": lambda: plots.plot_profile(one, reference=later),
         "agents": lambda: plots.plot_agents(profiles),

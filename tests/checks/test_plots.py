@@ -309,6 +309,41 @@ def test_neighbours_on_the_map_rise_together() -> None:
     assert {text.get_text() for text in drawn.axes[0].texts} == set(blocks()[1])
 
 
+def named_skills(names: list[str]) -> Population:
+    return population_with(*blocks()[:1], names)
+
+
+def test_categories_of_skills_have_colours_markers_and_a_legend() -> None:
+    names = ["Skill:a", "Ability: b", "Skill:c", "d", "Skill:e", "Ability:f"]
+    drawn = plots.plot_skill_map(named_skills(names))
+    groups = {part.get_label(): part for part in drawn.axes[0].collections}
+    assert {name: len(part.get_offsets()) for name, part in groups.items()} == {
+        "Skill": 3,
+        "Ability": 2,
+        "other": 1,
+    }
+    assert len({tuple(part.get_facecolor()[0]) for part in groups.values()}) == 3
+    assert {text.get_text() for text in drawn.axes[0].texts} == set("abcdef")
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == list(groups)
+    check_readable(drawn)
+    chosen = plots.plot_skill_map(named_skills(names), categories={"d": "odd", "Skill:a": "odd"})
+    found = {part.get_label(): len(part.get_offsets()) for part in chosen.axes[0].collections}
+    assert found == {"odd": 2, "other": 4}
+    assert {text.get_text() for text in chosen.axes[0].texts} == set(names)
+
+
+def test_one_category_or_too_many_to_tell_apart_are_none() -> None:
+    for names in ([f"Skill:{name}" for name in "abcdef"], list("abcdef")):
+        drawn = plots.plot_skill_map(named_skills(names))
+        assert not drawn.legends
+        assert {text.get_text() for text in drawn.axes[0].texts} == set(names)
+    many = [f"{place}:x" for place in range(10)]
+    population = population_with(np.eye(10) * 0.5 + 0.5, many)
+    assert not plots.plot_skill_map(population).legends
+    with pytest.raises(InputError, match="at most 8 categories"):
+        plots.plot_skill_map(population, categories={name: name for name in many})
+
+
 def test_scores_on_different_scales_are_spread_over_their_own_range() -> None:
     scores = simulate_history(20, 3).scores
     scores["rating"] = np.linspace(900, 1500, 20)
@@ -339,6 +374,16 @@ def test_scores_on_different_scales_are_spread_over_their_own_range() -> None:
             "at least",
         ),
         (lambda made: plots.plot_shared_variance(None), InputError, "got NoneType"),
+        (
+            lambda made: plots.plot_skill_map(made.population, categories=["a"]),
+            InputError,
+            "`categories` must map skills to categories, got list",
+        ),
+        (
+            lambda made: plots.plot_skill_map(made.population, categories={"bench_00": "a"}),
+            UnknownSkillError,
+            "unknown skill 'bench_00'; did you mean 'bench_0'",
+        ),
         (
             lambda made: plots.plot_skill_map(population_with(np.eye(2), ["x", "y"])),
             InputError,
@@ -537,6 +582,34 @@ def test_methods_are_ordered_by_error() -> None:
     ]
     widths = [float(line.get_xdata()[0]) for line in drawn.axes[3].lines if len(line.get_xdata())]
     assert max(widths) == pytest.approx(2 * 1.64 * 0.2)
+
+
+def ends_of(drawn: Any, panel: int) -> np.ndarray:
+    """Ends of all error bars of a panel, along the axis of the figure's values."""
+    segments = [part.get_segments() for part in figure_of(drawn).axes[panel].collections]
+    return np.concatenate([np.asarray(one).reshape(-1, 2) for one in segments if len(one)])
+
+
+def test_intervals_end_where_shares_do() -> None:
+    cells = held_out_cells(["a", "b"], sizes=(15, 30), repeats=2, agents=4)
+    wide = cells.assign(upper_90=np.where(cells["repeat"] == 0, 9.0, cells["lower_90"]))
+    by_size = plots.plot_methods(wide, metrics=["coverage_90"])
+    one_size = plots.plot_methods(wide[wide["n_history"] == 15], metrics=["coverage_90"])
+    # nearly all scores are within in one repeat and none in the other
+    for values in (ends_of(by_size, 0)[:, 1], ends_of(one_size, 0)[:, 0]):
+        assert (values.min(), values.max()) == (0.0, 1.0)
+    by_skill = plots.plot_calibration(calibration(cells, ("method", "skill")))
+    values = ends_of(by_skill, 0)[:, 0]
+    assert values.min() >= 0.0
+    assert values.max() <= 1.0
+
+
+def test_a_share_of_all_is_not_drawn_as_certain() -> None:
+    cells = held_out_cells(["a", "b"], repeats=1, agents=9)
+    sure = calibration(cells.assign(p_below=0.5, p_not_above=0.5), ("method", "skill"))
+    ends = ends_of(plots.plot_calibration(sure), 0)[:, 0].reshape(-1, 2)
+    np.testing.assert_allclose(ends[:, 1], 1.0)
+    assert (ends[:, 0] < 0.75).all()
 
 
 def test_real_held_out_tables_have_the_columns_that_are_drawn() -> None:

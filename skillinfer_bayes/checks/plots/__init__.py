@@ -25,7 +25,6 @@ from skillinfer_bayes.checks.plots.population import (
     plot_correlation,
     plot_shared_variance,
     plot_skill_distributions,
-    plot_skill_map,
     plot_spectrum,
 )
 from skillinfer_bayes.checks.plots.profiles import (
@@ -41,6 +40,7 @@ from skillinfer_bayes.checks.plots.sampling import (
     plot_trace,
     worst_quantities,
 )
+from skillinfer_bayes.checks.plots.skill_map import plot_skill_map
 from skillinfer_bayes.checks.plots.tasks import plot_match
 from skillinfer_bayes.checks.plots.validation import (
     plot_learning_curve,

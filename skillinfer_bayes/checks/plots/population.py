@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from skillinfer_bayes.checks.plots.placing import GLYPH_WIDTH, place_labels
+from skillinfer_bayes.checks.plots.placing import GLYPH_WIDTH
 from skillinfer_bayes.checks.plots.style import (
     DIVERGING,
     FAINT,
@@ -239,54 +239,6 @@ def plot_shared_variance(population: Population, *, ci_prob: float = 0.9) -> Fig
     tidy(ax, title="Shared and own variance", xlabel=_interval_text("share", probability), grid="")
     ax.set_xlim(0.0, 1.0)
     figure.legend(loc="outside lower center", ncols=2, fontsize=TEXT_SIZE, frameon=False)
-    return figure
-
-
-def plot_skill_map(population: Population) -> Figure:
-    """Draw skills as points on a plane, near each other where they rise together.
-
-    Classical scaling of the distances sqrt(2 - 2 correlation), from the posterior mean (Gower
-    (1966), doi:10.1093/biomet/53.3-4.325).
-
-    Parameters
-    ----------
-    population : Population
-        With at least three skills.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    InputError
-        If there are fewer than three skills.
-    """
-    check_type("population", population, Population, HOW)
-    found = population.correlation()
-    mean, names = found["mean"].values, [str(name) for name in found["skill"].values]
-    count = len(names)
-    if count < 3:
-        raise InputError(f"`population` must have at least 3 skills for a map, got {count}")
-    centring = np.eye(count) - 1.0 / count
-    values, vectors = np.linalg.eigh(centring @ mean @ centring)
-    top = values[::-1][:2]
-    points = vectors[:, ::-1][:, :2] * np.sqrt(np.maximum(top, 0.0))
-    share = np.maximum(top, 0.0) / values[values > 0.0].sum()
-    side = float(np.clip(4.2 + 0.12 * count, 5.0, 11.0))
-    figure = new_figure(side * 1.2, side)
-    ax = figure.add_subplot()
-    ax.scatter(points[:, 0], points[:, 1], s=28, color=INFERRED, zorder=3)
-    tidy(
-        ax,
-        title="Skills that rise together lie together",
-        xlabel=f"first direction ({share[0]:.0%} of the spread)",
-        ylabel=f"second direction ({share[1]:.0%})",
-        grid="both",
-    )
-    ax.margins(0.18, 0.1)
-    ax.set_aspect("equal", adjustable="datalim")
-    place_labels(figure, ax, points, [shorten(name, 26) for name in names])
     return figure
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from skillinfer_bayes.checks.plots.style import (
     INFERRED,
@@ -331,15 +332,17 @@ def plot_uncertainty(path: pd.DataFrame) -> Figure:
         label="mean of those not measured yet",
     )
     for step in steps[1:]:
-        fall = mean.iloc[step - 1] - mean.iloc[step]
+        change = round(float(mean.iloc[step] - mean.iloc[step - 1]), 2)
         ax.annotate(
-            f"{-fall:+.0%}",
+            f"{change:+.0%}" if change else "0%",
             (step, mean.iloc[step]),
             (0, -13),
             color=INFERRED,
             textcoords="offset points",
             ha="center",
             fontsize=SMALL_SIZE,
+            zorder=5,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
     added = table.groupby("step")["added"].first()
     names = ["before any score" if not name else f"+ {shorten(name, 26)}" for name in added]
