@@ -266,7 +266,7 @@ def _agents(
     settings: SamplerSettings | None,
 ) -> None:
     posterior = population.posterior
-    reason = _no_weights(posterior)
+    reason = "for tails 'cell': no closed-form density" if posterior.by_cell else _few(posterior)
     if reason:
         found.skip(["leave one agent out"], reason)
         table = pd.DataFrame(
@@ -300,11 +300,7 @@ def _agents(
 
 def _scores(found: Found, population: Population, evidence: Evidence) -> None:
     checks = ["leave one score out", "outlier scores"]
-    posterior = population.posterior
-    if posterior.by_cell:
-        found.skip(checks, "for tails 'cell': no closed-form conditional")
-        return
-    cells = leave_one_score_out(posterior, evidence)
+    cells = leave_one_score_out(population.posterior, evidence)
     cells["p"] = 2.0 * np.minimum(cells["pit"], 1.0 - cells["pit"])
     cells["p_adjusted"] = adjusted(cells["p"].to_numpy())
     by_skill = uniformity(cells)
@@ -351,7 +347,7 @@ def _sensitivity(
 ) -> None:
     check = "prior sensitivity"
     posterior = population.posterior
-    reason = _no_weights(posterior)
+    reason = _few(posterior)
     if reason:
         found.skip([check], reason)
         return
@@ -374,10 +370,8 @@ def _sensitivity(
     )
 
 
-def _no_weights(posterior: Posterior) -> str:
-    """Say why draws cannot be weighed by densities; nothing where they can."""
-    if posterior.by_cell:
-        return "for tails 'cell': no closed-form density"
+def _few(posterior: Posterior) -> str:
+    """Say that there are too few draws to be weighed; nothing where there are enough."""
     if len(posterior.mean) < FEWEST_DRAWS:
         return f"for fewer than {FEWEST_DRAWS} draws"
     return ""

@@ -13,6 +13,7 @@ weights cut off (Ionides (2008), doi:10.1198/106186008X320456).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,14 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, ndtr, stdtr
 from scipy.stats import false_discovery_control
 
+from skillinfer_bayes.checks.leave_out_cells import scaled_score_by_score
 from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence, Group
 from skillinfer_bayes.profiles.rows import RowConditioner
 
 type FloatArray = NDArray[np.float64]
+type IndexArray = NDArray[np.intp]
 
 FEWEST_SCORES = 8
 CHUNK_CELLS = 4_000_000
@@ -36,7 +40,6 @@ def leave_one_score_out(posterior: Posterior, evidence: Evidence) -> pd.DataFram
     Parameters
     ----------
     posterior : Posterior
-        Tails "normal" or "agent".
     evidence : Evidence
         The history's own.
 
@@ -47,6 +50,29 @@ def leave_one_score_out(posterior: Posterior, evidence: Evidence) -> pd.DataFram
         `log_score`, the log density of the score, working scale.
     """
     pit, density = np.full((2, *evidence.values.shape), np.nan)
+    for agents, skills, below, logs in _given_others(posterior, evidence):
+        cells = np.ix_(agents, skills)
+        pit[cells], density[cells] = _weighed(below, logs)
+    agent, skill = np.nonzero(evidence.observed)
+    return pd.DataFrame(
+        {
+            "agent": np.asarray(evidence.agents, dtype=object)[agent],
+            "skill": np.asarray(posterior.skills, dtype=object)[skill],
+            "pit": pit[agent, skill],
+            "log_score": density[agent, skill],
+        }
+    )
+
+
+def _given_others(
+    posterior: Posterior, evidence: Evidence
+) -> Iterator[tuple[IndexArray, IndexArray, FloatArray, FloatArray]]:
+    """Agents, skills, and of each score probability below and log density, (S, a, m) each."""
+    if posterior.by_cell:
+        for agent, row in CellConditioner(posterior).scaled_rows(evidence):
+            below, density = scaled_score_by_score(row, posterior.nu)
+            yield np.array([agent]), row.observed, below[:, None], density[:, None]
+        return
     rows = RowConditioner(posterior)
     for group in evidence.groups():
         if not len(group.observed):
@@ -58,17 +84,7 @@ def leave_one_score_out(posterior: Posterior, evidence: Evidence) -> pd.DataFram
                 values=group.values[start : start + size],
                 design=group.design[start : start + size],
             )
-            cells = np.ix_(part.agents, part.observed)
-            pit[cells], density[cells] = _weighed(*score_by_score(rows, part))
-    agent, skill = np.nonzero(evidence.observed)
-    return pd.DataFrame(
-        {
-            "agent": np.asarray(evidence.agents, dtype=object)[agent],
-            "skill": np.asarray(posterior.skills, dtype=object)[skill],
-            "pit": pit[agent, skill],
-            "log_score": density[agent, skill],
-        }
-    )
+            yield part.agents, part.observed, *score_by_score(rows, part)
 
 
 def score_by_score(rows: RowConditioner, group: Group) -> tuple[FloatArray, FloatArray]:

@@ -14,16 +14,18 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import halfnorm, norm
 
+from skillinfer_bayes.checks.leave_out_cells import scaled_log_density
 from skillinfer_bayes.checks.loo import log_likelihood
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.priors import Priors
-from skillinfer_bayes.profiles.conditioning import condition
+from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence
 
 type FloatArray = NDArray[np.float64]
 
 SENSITIVE = 0.05
+ERROR_VAR = 1e-4
 CONFLICT, STRONG, FINE = "prior and data disagree", "the prior decides", "fine"
 ALL = "all priors"
 
@@ -36,7 +38,6 @@ def prior_sensitivity(
     Parameters
     ----------
     posterior : Posterior
-        Tails "normal" or "agent".
     priors : Priors
         Resolved; what the posterior was fitted with.
     evidence : Evidence
@@ -93,6 +94,12 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
     if log_mean is not None and log_spread is not None:
         scales = norm.logpdf(log_mean, priors.own_log_mean, priors.own_log_sd)
         parts["scales"] = scales + halfnorm.logpdf(log_spread, scale=priors.own_spread_sd)
+        skill_spread = posterior.hyperparameter("skill_spread")
+        if skill_spread is not None:
+            parts["scales"] += halfnorm.logpdf(skill_spread, scale=priors.skill_spread_sd)
+    if posterior.by_cell:
+        noise = posterior.agent_noise_sd
+        parts["noise of agents"] = halfnorm.logpdf(noise, scale=priors.agent_noise_sd)
     if np.isfinite(posterior.nu).all():
         log_nu = np.log(posterior.nu)
         parts["tails"] = norm.logpdf(log_nu, priors.nu_log_mean, priors.nu_log_sd)
@@ -124,17 +131,18 @@ def conclusions(posterior: Posterior) -> dict[str, FloatArray]:
     if n_skills > 1:
         correlation = covariance / (sd[:, :, None] * sd[:, None, :])
         found["mean correlation"] = correlation[:, *np.tril_indices(n_skills, -1)].mean(axis=1)
-        found["prediction"] = np.column_stack([_predicted(posterior, k) for k in range(n_skills)])
+        found["prediction"] = _predicted(posterior)
     return found
 
 
-def _predicted(posterior: Posterior, skill: int) -> FloatArray:
-    """Conditional mean of one skill where all others were measured one spread up, (S,)."""
-    others = np.delete(np.arange(posterior.mean.shape[1]), skill)
-    given = condition(posterior.covariance, others, np.full(len(others), 1e-4))
-    residual = 1.0 - posterior.mean[:, others]
-    moved = np.einsum("sm,sm->s", residual, given.gain[:, :, skill])
-    return np.asarray(posterior.mean[:, skill] + moved)
+def _predicted(posterior: Posterior) -> FloatArray:
+    """Conditional mean of each skill where all others were measured one spread up, (S, K)."""
+    n_skills = posterior.mean.shape[1]
+    precision = np.linalg.inv(posterior.covariance + ERROR_VAR * np.eye(n_skills))
+    own = np.einsum("skk->sk", precision)
+    residual = 1.0 - posterior.mean
+    pulled = np.einsum("skj,sj->sk", precision, residual) - own * residual
+    return np.asarray(posterior.mean - pulled / own)
 
 
 def _tree(posterior: Posterior, parts: dict[str, FloatArray], evidence: Evidence) -> xr.DataTree:
@@ -149,7 +157,7 @@ def _tree(posterior: Posterior, parts: dict[str, FloatArray], evidence: Evidence
         name: ((*dims, "skill") if values.ndim == 2 else dims, unflat(values))
         for name, values in conclusions(posterior).items()
     }
-    total = log_likelihood(posterior, evidence).sum(axis=1)
+    total = _log_likelihood_of_all(posterior, evidence)
     return xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset(drawn, coords={**coords, "skill": list(posterior.skills)}),
@@ -159,6 +167,16 @@ def _tree(posterior: Posterior, parts: dict[str, FloatArray], evidence: Evidence
             "log_likelihood": xr.Dataset({"rows": (dims, unflat(total))}, coords=coords),
         }
     )
+
+
+def _log_likelihood_of_all(posterior: Posterior, evidence: Evidence) -> FloatArray:
+    """Log density of the history, (S,); with tails "cell" given noise levels and cell scales."""
+    if not posterior.by_cell:
+        return np.asarray(log_likelihood(posterior, evidence).sum(axis=1))
+    total = np.zeros(len(posterior.mean))
+    for _, row in CellConditioner(posterior).scaled_rows(evidence):
+        total += scaled_log_density(row)
+    return total
 
 
 def _by_conclusion(found: xr.Dataset) -> pd.DataFrame:

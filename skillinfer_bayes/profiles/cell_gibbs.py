@@ -73,6 +73,47 @@ def _draw_noise(
 
 
 @numba.njit(cache=True)
+def _settle(
+    loadings: FloatArray,
+    prior_var: float,
+    nu: float,
+    noise_sd: float,
+    residual: FloatArray,
+    own: FloatArray,
+    error_var: FloatArray,
+    observed: NDArray[np.int64],
+    sweeps: int,
+    rng: np.random.Generator,
+    cell: FloatArray,
+    variance_of: FloatArray,
+    left: FloatArray,
+    centre: FloatArray,
+    root: FloatArray,
+) -> float:
+    """Draw the cells' scales, into `cell`, and give log a; the factors' posterior is as above."""
+    m, rank = len(observed), loadings.shape[1]
+    cell[:] = 1.0
+    log_a = 0.0
+    for sweep in range(sweeps + 1):
+        level = math.exp(2.0 * log_a)
+        for c in range(m):
+            variance_of[c] = (own[c] ** 2 * level + error_var[c]) * cell[c]
+        _factor_posterior(loadings, prior_var, residual, variance_of, observed, centre, root)
+        if sweep == sweeps:
+            break
+        factors = centre + root @ rng.standard_normal(rank)
+        for c in range(m):
+            j = observed[c]
+            left[c] = residual[c]
+            for p in range(rank):
+                left[c] -= loadings[j, p] * factors[p]
+            rate = 0.5 * (nu + left[c] ** 2 * cell[c] / variance_of[c])
+            cell[c] = rate / rng.standard_gamma(0.5 * (nu + 1.0))
+        log_a = _draw_noise(rng, noise_sd, own, error_var, cell, left)
+    return log_a
+
+
+@numba.njit(cache=True)
 def sample_agent(
     mu: FloatArray,
     loadings: FloatArray,
@@ -114,32 +155,31 @@ def sample_agent(
     joint = np.empty((n_draws, n_skills))
     centre, root = np.empty(rank), np.empty((rank, rank))
     residual, left, variance_of = np.empty(m), np.empty(m), np.empty(m)
-    own = np.empty(m)
+    own, cell = np.empty(m), np.empty(m)
     for s in range(n_draws):
-        cell = np.ones(m)
-        log_a = 0.0
         for c in range(m):
             j = observed[c]
             own[c] = own_sd[s, j]
             residual[c] = values[c] - mu[s, j]
             for p in range(rank):
                 residual[c] -= loadings[s, j, p] * pull[s, p]
-        for sweep in range(sweeps + 1):
-            level = math.exp(2.0 * log_a)
-            for c in range(m):
-                variance_of[c] = (own[c] ** 2 * level + error_var[c]) * cell[c]
-            _factor_posterior(loadings[s], spread[s], residual, variance_of, observed, centre, root)
-            if sweep == sweeps:
-                break
-            factors = centre + root @ rng.standard_normal(rank)
-            for c in range(m):
-                j = observed[c]
-                left[c] = residual[c]
-                for p in range(rank):
-                    left[c] -= loadings[s, j, p] * factors[p]
-                rate = 0.5 * (nu[s] + left[c] ** 2 * cell[c] / variance_of[c])
-                cell[c] = rate / rng.standard_gamma(0.5 * (nu[s] + 1.0))
-            log_a = _draw_noise(rng, noise_sd[s], own, error_var, cell, left)
+        log_a = _settle(
+            loadings[s],
+            spread[s],
+            nu[s],
+            noise_sd[s],
+            residual,
+            own,
+            error_var,
+            observed,
+            sweeps,
+            rng,
+            cell,
+            variance_of,
+            left,
+            centre,
+            root,
+        )
         level = math.exp(2.0 * log_a)
         factors = centre + root @ rng.standard_normal(rank)
         for k in range(n_skills):
@@ -174,3 +214,62 @@ def sample_agent(
             draw = mean[s, k] + (1.0 - share) * moved
             joint[s, k] = draw + math.sqrt(rest) * rng.standard_normal()
     return mean, variance, joint
+
+
+@numba.njit(cache=True)
+def sample_scales(
+    mu: FloatArray,
+    loadings: FloatArray,
+    own_sd: FloatArray,
+    nu: FloatArray,
+    noise_sd: FloatArray,
+    pull: FloatArray,
+    spread: FloatArray,
+    observed: NDArray[np.int64],
+    values: FloatArray,
+    error_var: FloatArray,
+    sweeps: int,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Draw what makes an agent's scores Gaussian; parameters as `sample_agent`.
+
+    Returns
+    -------
+    residual, variance, cell : arrays of shape (S, m)
+        Scores less what is expected without them; variances of what is not shared, the
+        measurement's included; and the cells' scales, by which these are multiplied.
+    """
+    n_draws, rank = loadings.shape[0], loadings.shape[2]
+    m = len(observed)
+    residuals, variances = np.empty((n_draws, m)), np.empty((n_draws, m))
+    cells = np.empty((n_draws, m))
+    centre, root = np.empty(rank), np.empty((rank, rank))
+    left, variance_of, own = np.empty(m), np.empty(m), np.empty(m)
+    for s in range(n_draws):
+        for c in range(m):
+            j = observed[c]
+            own[c] = own_sd[s, j]
+            residuals[s, c] = values[c] - mu[s, j]
+            for p in range(rank):
+                residuals[s, c] -= loadings[s, j, p] * pull[s, p]
+        log_a = _settle(
+            loadings[s],
+            spread[s],
+            nu[s],
+            noise_sd[s],
+            residuals[s],
+            own,
+            error_var,
+            observed,
+            sweeps,
+            rng,
+            cells[s],
+            variance_of,
+            left,
+            centre,
+            root,
+        )
+        level = math.exp(2.0 * log_a)
+        for c in range(m):
+            variances[s, c] = own[c] ** 2 * level + error_var[c]
+    return residuals, variances, cells

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,23 @@ from skillinfer_bayes.profiles.evidence import Evidence
 type FloatArray = NDArray[np.float64]
 
 SWEEPS = 12
+
+
+class ScaledRow(NamedTuple):
+    """An agent's m scores under every draw, Gaussian given the noise level and cell scales.
+
+    observed : (m,), positions of the skills
+    residual : (S, m), scores less what is expected of them
+    system : (S, m, m), their covariance
+    variance : (S, m), of what is not shared, the measurement's included, before the cell's scale
+    cell : (S, m), the cells' scales
+    """
+
+    observed: NDArray[np.intp]
+    residual: FloatArray
+    system: FloatArray
+    variance: FloatArray
+    cell: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,30 +51,50 @@ class CellConditioner:
         """Each agent, with means, variances and joint draws of its skills, (S, K) each."""
         from skillinfer_bayes.profiles.cell_gibbs import sample_agent
 
+        for agent in range(len(evidence.agents)):
+            yield np.array([agent]), sample_agent(*self._given(evidence, agent))
+
+    def _given(self, evidence: Evidence, agent: int) -> tuple[Any, ...]:
+        """Everything that the draws of one agent depend on."""
         posterior = self.posterior
+        observed = np.flatnonzero(evidence.observed[agent])
+        return (
+            posterior.mean,
+            posterior.loadings,
+            posterior.own_sd,
+            posterior.nu,
+            posterior.agent_noise_sd,
+            evidence.design[agent] @ posterior.effects,
+            self._spread(evidence, agent),
+            observed,
+            evidence.values[agent, observed],
+            evidence.error_var[agent, observed],
+            SWEEPS,
+            np.random.default_rng(posterior.seed),  # every agent shares its numbers
+        )
+
+    def _spread(self, evidence: Evidence, agent: int) -> FloatArray:
+        """Prior variance of an agent's factors, (S,)."""
+        spread = np.ones(len(self.posterior.mean))
+        if evidence.unknown_group[agent]:
+            spread = spread + self.posterior.group_sd**2
+        return spread
+
+    def scaled_rows(self, evidence: Evidence) -> Iterator[tuple[int, ScaledRow]]:
+        """Each agent with scores, its noise level and cell scales drawn given them."""
+        from skillinfer_bayes.profiles.cell_gibbs import sample_scales
+
         for agent in range(len(evidence.agents)):
             observed = np.flatnonzero(evidence.observed[agent])
-            pull = evidence.design[agent] @ posterior.effects
-            spread = np.ones(len(posterior.mean))
-            if evidence.unknown_group[agent]:
-                spread = spread + posterior.group_sd**2
-            yield (
-                np.array([agent]),
-                sample_agent(
-                    posterior.mean,
-                    posterior.loadings,
-                    posterior.own_sd,
-                    posterior.nu,
-                    posterior.agent_noise_sd,
-                    pull,
-                    spread,
-                    observed,
-                    evidence.values[agent, observed],
-                    evidence.error_var[agent, observed],
-                    SWEEPS,
-                    np.random.default_rng(posterior.seed),  # every agent shares its numbers
-                ),
-            )
+            if not len(observed):
+                continue
+            residual, variance, cell = sample_scales(*self._given(evidence, agent))
+            shared = self.posterior.loadings[:, observed]
+            shared = shared * np.sqrt(self._spread(evidence, agent))[:, None, None]
+            system = shared @ np.swapaxes(shared, 1, 2)
+            diagonal = np.arange(len(observed))
+            system[:, diagonal, diagonal] += variance * cell
+            yield agent, ScaledRow(observed, residual, system, variance, cell)
 
     def components(
         self, evidence: Evidence, extra_var: FloatArray

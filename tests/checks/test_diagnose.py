@@ -176,14 +176,8 @@ def test_what_a_scale_per_cell_does_not_allow_is_said() -> None:
     )
     report = population.diagnose(n_replicates=100)
     skipped = {line.check for line in report.lines if line.verdict == "skipped"}
-    assert skipped == {
-        "tree depth",
-        "leave one agent out",
-        "leave one score out",
-        "outlier scores",
-        "prior sensitivity",
-    }
-    assert "not available for tails 'cell'" in report["prior sensitivity"].value
+    assert skipped == {"tree depth", "leave one agent out"}
+    assert "not available for tails 'cell'" in report["leave one agent out"].value
     assert report["outlier agents"].verdict == "ok"
     json.dumps(report.to_dict(), allow_nan=False)
 
