@@ -10,14 +10,16 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from ctypes import POINTER, c_double
 
 import numpy as np
 
 from benchmarks._common import median, print_machine, print_table
 from skillinfer_bayes import History, Population, Priors, SamplerSettings
 from skillinfer_bayes.exceptions import ConvergenceWarning, HistoryWarning
+from skillinfer_bayes.inference.kernels import compile_for_nutpie
 from skillinfer_bayes.inference.model import build_model
-from skillinfer_bayes.inference.sampling import quiet_blas_warning
+from skillinfer_bayes.inference.posterior import KEPT
 from skillinfer_bayes.testing import simulate_history
 
 SKILLS = (5, 10, 20, 40, 80, 160)
@@ -36,23 +38,22 @@ def history_of(n_agents: int, n_skills: int, missing: float) -> History:
 
 
 def gradient_seconds(history: History, priors: Priors) -> float:
-    """Seconds of one evaluation of the log density with its gradient."""
-    with quiet_blas_warning():
-        model = build_model(history, priors)
-        function = model.logp_dlogp_function(ravel_inputs=True, mode="NUMBA")
-    start = np.zeros(function.size) if hasattr(function, "size") else None
-    if start is None:
-        from pymc.blocking import DictToArrayBijection
+    """Seconds of one evaluation of the log density with its gradient, as the sampler asks."""
+    compiled = compile_for_nutpie(build_model(history, priors), KEPT)
+    point = compiled.initial_point_func(1)
+    gradient, logp = np.zeros_like(point), np.zeros(1)
+    pointers = [array.ctypes.data_as(POINTER(c_double)) for array in (point, gradient, logp)]
 
-        start = DictToArrayBijection.map(model.initial_point()).data
-    function.set_extra_values({})
-    function(start)
+    def evaluate() -> None:
+        compiled.compiled_logp_func.ctypes(len(point), *pointers, compiled.user_data.ctypes.data)
+
+    evaluate()
     times = []
     for _ in range(7):
         begun = time.perf_counter()
         rounds = 0
         while time.perf_counter() - begun < 0.05:
-            function(start)
+            evaluate()
             rounds += 1
         times.append((time.perf_counter() - begun) / rounds)
     return median(times)

@@ -84,7 +84,8 @@ def prior_predictive(
     leaves the overall spread, the farthest score and how skills move together to compare.
     """
     count = _affordable(n_replicates, evidence)
-    prior = prior_population(history.skills, priors, count, rng, Design.of(history))
+    typical = history.scales.typical
+    prior = prior_population(history.skills, priors, count, rng, Design.of(history), typical)
     observed = _overall(evidence.values[None])
     simulated = [_overall(part) for part in _tables(prior, evidence, rng)]
     rows = []

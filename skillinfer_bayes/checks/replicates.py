@@ -28,6 +28,7 @@ def prior_population(
     n_draws: int,
     rng: np.random.Generator,
     design: Design | None = None,
+    typical: FloatArray | None = None,
 ) -> Posterior:
     """Draw populations from the prior.
 
@@ -40,6 +41,8 @@ def prior_population(
     rng : numpy.random.Generator
     design : Design, optional
         Covariates and groups. Default: none.
+    typical : array of shape (K,), optional
+        A typical skill's spread on the working scale of each skill, for tails "cell". Default: 1.
 
     Returns
     -------
@@ -53,6 +56,7 @@ def prior_population(
     if priors.tails == "cell":
         spread = priors.skill_spread_sd * np.abs(rng.standard_normal((n_draws, 1)))
         scale = np.exp(spread * rng.standard_normal((n_draws, n_skills)))
+        scale = scale if typical is None else scale * typical
         drawn["agent_noise_sd"] = priors.agent_noise_sd * np.abs(rng.standard_normal(n_draws))
     log_mean = rng.normal(priors.own_log_mean, priors.own_log_sd, (n_draws, 1))
     log_spread = priors.own_spread_sd * np.abs(rng.standard_normal((n_draws, 1)))
@@ -65,8 +69,8 @@ def prior_population(
     loadings = priors.loading_sd * rng.standard_normal((n_draws, n_skills, rank))
     loadings[:, :, :1] += general[:, None, None]
     loadings = scale[:, :, None] * loadings
-    shift = priors.mean_sd * rng.standard_normal((n_draws, n_skills))
-    factor_shift = priors.mean_sd * rng.standard_normal((n_draws, rank))
+    shift = priors.shift_sd * rng.standard_normal((n_draws, n_skills))
+    factor_shift = priors.shift_sd * rng.standard_normal((n_draws, rank))
     drawn["mu"] = np.einsum("skj,sj->sk", root, shift)
     drawn["mu"] += np.einsum("skr,sr->sk", loadings, factor_shift)
     drawn["own_sd"] = own

@@ -82,7 +82,7 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
     parts: dict[str, FloatArray] = {}
     white = np.linalg.solve(np.linalg.cholesky(covariance), mean[:, :, None])[:, :, 0]
     half_log_det = 0.5 * np.linalg.slogdet(covariance)[1]
-    parts["means"] = -0.5 * (white**2).sum(axis=1) / priors.mean_sd**2 - half_log_det
+    parts["means"] = -0.5 * (white**2).sum(axis=1) / priors.shift_sd**2 - half_log_det
     flat = priors.eta == 1.0  # nothing to scale
     if priors.covariance != "factor" and mean.shape[1] > 1 and not flat:
         parts["correlations (eta)"] = (priors.eta - 1.0) * _log_det_omega(posterior)

@@ -153,6 +153,17 @@ class Scales:
         values = np.asarray(scores, dtype=np.float64)
         return (values - self.unit_lower) / (self.unit_upper - self.unit_lower)
 
+    @property
+    def typical(self) -> FloatArray:
+        """The median bounded skill's spread on the working scale of each skill, (K,).
+
+        Logits have no units, so bounded skills can be compared; for the others, whose scores
+        have, it is their own spread: 1.
+        """
+        if not self.bounded.any():
+            return np.ones(len(self))
+        return np.where(self.bounded, np.median(self.spread[self.bounded]) / self.spread, 1.0)
+
     def take(self, positions: Sequence[int]) -> Scales:
         """Keep some skills only, in the given order."""
         chosen = list(positions)

@@ -104,13 +104,15 @@ def build_model_of_rows(
         data = {name: pm.Data(name, array) for name, array in model_data(rows).items()}
         design = data.pop("design", None)
         nu = _degrees_of_freedom(priors)
-        scale = _skill_scale(priors)
+        scale = _skill_scale(priors, data.pop("typical", 1.0))
         root = _own_root(len(skills), priors, scale)
-        shift = root @ pm.Normal("own_shift", 0.0, priors.mean_sd, dims="skill")
+        shift = root @ pm.Normal("own_shift", 0.0, priors.shift_sd, dims="skill")
         loadings = None
         if rank:
             loadings = _loadings(rank, priors, scale)
-            shift = shift + loadings @ pm.Normal("factor_shift", 0.0, priors.mean_sd, dims="factor")
+            shift = shift + loadings @ pm.Normal(
+                "factor_shift", 0.0, priors.shift_sd, dims="factor"
+            )
         mu = pm.Deterministic("mu", shift, dims="skill")
         pull = None
         if n_columns:
@@ -166,12 +168,16 @@ def _degrees_of_freedom(priors: Priors) -> Tensor:
     return pm.Deterministic("nu", pt.exp(log_nu))
 
 
-def _skill_scale(priors: Priors) -> Tensor:
-    """How widely each skill spreads, learned where few scores say so."""
+def _skill_scale(priors: Priors, typical: Tensor) -> Tensor:
+    """How widely each skill spreads, learned where few scores say so.
+
+    Two scores can lie close together by chance, so a skill's own spread, the unit of the working
+    scale, is no guess of it: the prior is centred on a typical skill's.
+    """
     if priors.tails != "cell":
         return 1.0
     spread = pm.HalfNormal("skill_spread", priors.skill_spread_sd)
-    return pt.exp(spread * pm.Normal("skill_offset", 0.0, 1.0, dims="skill"))
+    return typical * pt.exp(spread * pm.Normal("skill_offset", 0.0, 1.0, dims="skill"))
 
 
 def _own_root(n_skills: int, priors: Priors, scale: Tensor) -> Tensor:

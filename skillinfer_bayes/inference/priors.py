@@ -22,6 +22,7 @@ DENSE_UP_TO = 40
 SKILLS_PER_FACTOR = 5
 FEWEST_FACTORS, MOST_FACTORS = 2, 10
 SCORES_PER_FACTOR = 3
+MEAN_SD, SPARSE_MEAN_SD = 0.5, 1.5
 # Above these numbers of scores heavy tails cost more time than most users would wait.
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
@@ -79,8 +80,9 @@ class Priors:
     eta : float, default 8.0
         LKJ concentration of Omega; 1 is uniform over correlation matrices, larger values pull
         towards independence.
-    mean_sd : float, default 0.5
-        Prior sd of each skill's population mean, in units of the skill's observed spread.
+    mean_sd : float, optional
+        Prior sd of each skill's population mean, in units of the skill's spread. Default: 0.5; with
+        tails `"cell"` 1.5, because a sparse skill may have been measured on the best agents only.
     general_mean, general_sd : float, defaults 0.4 and 0.4
         Normal prior of g, the general factor's mean loading; it may be small or negative.
     loading_sd : float, default 0.4
@@ -111,7 +113,7 @@ class Priors:
     tails: Tails = "auto"
     rank: int | None = None
     eta: float = 8.0
-    mean_sd: float = 0.5
+    mean_sd: float | None = None
     general_mean: float = 0.4
     general_sd: float = 0.4
     loading_sd: float = 0.4
@@ -140,6 +142,8 @@ class Priors:
         if self.rank is not None:
             _require_count(self, "rank", low=1)
         for field in dataclasses.fields(self):
+            if field.name == "mean_sd" and self.mean_sd is None:
+                continue
             if field.name == "eta" or field.name.endswith("_sd"):
                 _require(self, field.name, low=0.0, strict=True)
             elif field.name.endswith("_mean"):
@@ -153,6 +157,13 @@ class Priors:
     def to_dict(self) -> dict[str, Any]:
         """Give every field as plain data."""
         return dataclasses.asdict(self)
+
+    @property
+    def shift_sd(self) -> float:
+        """`mean_sd`, or its default for these tails."""
+        if self.mean_sd is not None:
+            return self.mean_sd
+        return SPARSE_MEAN_SD if self.tails == "cell" else MEAN_SD
 
     def resolve(self, n_skills: int, n_scores: int | None = None) -> Priors:
         """Replace `"auto"` and a missing rank by what they mean for a history.
@@ -178,9 +189,10 @@ class Priors:
             if n_scores is not None:
                 rank = min(rank, n_scores // (SCORES_PER_FACTOR * n_skills))
             rank = max(rank, FEWEST_FACTORS)
-        return dataclasses.replace(
+        resolved = dataclasses.replace(
             self, covariance=covariance, tails=tails, rank=min(rank, n_skills)
         )
+        return dataclasses.replace(resolved, mean_sd=resolved.shift_sd)
 
 
 @dataclass(frozen=True, kw_only=True)

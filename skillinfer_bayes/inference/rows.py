@@ -43,6 +43,7 @@ class Cells(NamedTuple):
 
     values, error_var : (C,), working scale
     skill_of, agent_of : (C,) int64, positions
+    typical : (K,), a typical skill's spread on the working scale of each skill
     design : (R, P)
     """
 
@@ -50,6 +51,7 @@ class Cells(NamedTuple):
     error_var: FloatArray
     skill_of: NDArray[np.int64]
     agent_of: NDArray[np.int64]
+    typical: FloatArray
     design: FloatArray
 
 
@@ -61,8 +63,8 @@ def model_data(rows: Rows | Cells) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def list_cells(data: WorkingData, design: FloatArray) -> Cells:
-    """List the observed scores of a table with N rows; `design` (N, P)."""
+def list_cells(data: WorkingData, design: FloatArray, typical: FloatArray) -> Cells:
+    """List the observed scores of a table (N, K); `design` (N, P), `typical` (K,)."""
     observed = ~np.isnan(data.values)
     agent, skill = np.nonzero(observed)
     error_var = np.full(observed.shape, DEFAULT_ERROR_VAR)
@@ -73,6 +75,7 @@ def list_cells(data: WorkingData, design: FloatArray) -> Cells:
         error_var=error_var[observed],
         skill_of=skill.astype(np.int64),
         agent_of=agent.astype(np.int64),
+        typical=typical,
         design=design,
     )
 
@@ -155,5 +158,5 @@ def rows_of(history: History, priors: Priors) -> Rows | Cells:
     """
     data, design = history.working(), Design.of(history).of_history(history)
     if priors.tails == "cell":
-        return list_cells(data, design)
+        return list_cells(data, design, history.scales.typical)
     return collapse_rows(data, keep_agents=priors.tails == "agent", design=design)

@@ -40,7 +40,7 @@ class Model:
         own = np.exp(log_mean[:, None] + log_spread[:, None] * own_offset)
         loadings = p.loading_sd * offset.reshape(-1, k, r)
         loadings[:, :, 0] += general[:, None]
-        mean = p.mean_sd * (own * own_shift + np.einsum("wkr,wr->wk", loadings, factor_shift))
+        mean = p.shift_sd * (own * own_shift + np.einsum("wkr,wr->wk", loadings, factor_shift))
         covariance = loadings @ np.swapaxes(loadings, 1, 2)
         covariance[:, np.arange(k), np.arange(k)] += own**2
         found = {

@@ -277,3 +277,11 @@ def test_tables_of_scores():
         check_scores(table, scales, ["a", "b"])
     with pytest.raises(ScoreError, match="must be finite, got -inf for agent 'a', skill 'elo'"):
         check_scores([[0.5, 1.0, -math.inf]], scales, ["a"])
+
+
+def test_a_typical_spread_is_the_median_bounded_skills() -> None:
+    kinds = (Scale.unit(), Scale.unit(), Scale.percent(), Scale.unbounded())
+    scales = Scales(tuple("abcd"), kinds, spread=np.array([0.5, 1.0, 2.0, 30.0]))
+    np.testing.assert_allclose(scales.typical, [2.0, 1.0, 0.5, 1.0])
+    elo = Scales(("e",), (Scale.unbounded(),), spread=np.array([40.0]))
+    np.testing.assert_array_equal(elo.typical, [1.0])

@@ -206,7 +206,7 @@ def test_covariance_is_the_sum_of_its_parts(model, point) -> None:
 def test_the_tables_values_are_data_that_can_be_exchanged(model) -> None:
     tables = {"values", "observed", "error_var", "n_agents", "scatter", "scatter_row"}
     if is_by_cell(model):
-        tables = {"values", "error_var", "skill_of", "agent_of"}
+        tables = {"values", "error_var", "skill_of", "agent_of", "typical"}
     assert tables == {variable.name for variable in model.data_vars}
 
 
@@ -219,3 +219,16 @@ def test_groups_and_covariates_need_factors_to_move(scores, given) -> None:
     history = History.from_dataframe(scores, **{given: values[given]})
     with pytest.raises(ConfigError, match=r"which `covariance='lkj'` does not have; use 'factor_"):
         build_model(history, Priors(covariance="lkj"))
+
+
+def test_a_sparse_skills_scale_is_centred_on_the_typical_one(scores) -> None:
+    """Columns 0 and 1 are the same but for a stretch of the logits."""
+    table = scores.copy()
+    logits = np.log(table.iloc[:, 0] / (1.0 - table.iloc[:, 0]))
+    table.iloc[:, 1] = 1.0 / (1.0 + np.exp(-3.0 * (logits - logits.mean())))
+    history = History.from_dataframe(table)
+    model = build_model(history, Priors(tails="cell", rank=1))
+    start = model.initial_point()
+    own = evaluated(model, {**start, "skill_offset": 0.0 * start["skill_offset"]}, "own_sd")
+    expected = np.median(history.scales.spread) / history.scales.spread
+    np.testing.assert_allclose(own["own_sd"] / own["own_sd"][0], expected / expected[0])

@@ -91,7 +91,9 @@ def test_types_are_what_the_compiled_likelihood_takes(history) -> None:
     assert kinds == ["float64", "int8", "float64", "float64", "float64", "int64", "float64"]
     assert all(np.isfinite(array).all() for array in rows)
     cells = rows_of(history, CELL)
-    assert [array.dtype.name for array in cells] == ["float64"] * 2 + ["int64"] * 2 + ["float64"]
+    assert [array.dtype.name for array in cells] == ["float64"] * 2 + ["int64"] * 2 + [
+        "float64"
+    ] * 2
     assert all(np.isfinite(array).all() for array in cells)
 
 
@@ -108,7 +110,7 @@ def test_tails_decide_what_is_kept(history) -> None:
 @pytest.mark.parametrize("own_errors", [True, False])
 def test_cells_lead_back_to_the_table(values, own_errors) -> None:
     errors = np.arange(1.0, 22.0).reshape(7, 3) if own_errors else None
-    cells = list_cells(WorkingData(values, errors), np.zeros((7, 0)))
+    cells = list_cells(WorkingData(values, errors), np.zeros((7, 0)), np.ones(values.shape[1]))
     back = np.full(values.shape, np.nan)
     back[cells.agent_of, cells.skill_of] = cells.values
     np.testing.assert_array_equal(back, values)

@@ -42,7 +42,7 @@ def test_prior_draws_have_the_moments_that_the_priors_say() -> None:
     assert prior.mean.mean(axis=0) == pytest.approx(np.zeros(3), abs=0.05)
     # the mean is drawn as an agent is, in units of `mean_sd`
     spread = np.einsum("si,sj->sij", prior.mean, prior.mean).mean(axis=0)
-    assert spread == pytest.approx(PRIORS.mean_sd**2 * expected, abs=0.06)
+    assert spread == pytest.approx(PRIORS.shift_sd**2 * expected, abs=0.06)
     assert np.isinf(prior.nu).all()
 
 
