@@ -24,20 +24,14 @@ Matrix Cookbook, sections 8.1 and 9.1):
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
-import pytensor.tensor as pt
 from numpy.typing import NDArray
-from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
+
+from skillinfer_bayes.inference.density_op import DensityOp
 
 _LOG_2PI = math.log(2.0 * math.pi)
-_CACHE_VERSION = 2
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -76,7 +70,7 @@ def _invert(a: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> flo
 
 
 @numba.njit(cache=True)
-def _digamma(x: float) -> float:
+def digamma(x: float) -> float:
     """Differentiate log gamma, x > 0 (Abramowitz and Stegun (1964), formulas 6.3.5, 6.3.18)."""
     shift = 0.0
     while x < 6.0:
@@ -94,7 +88,7 @@ def _student_term(nu: float, m: int, quad: float) -> tuple[float, float, float]:
     tail = math.log1p(quad / nu)
     weight = (nu + m) / (nu + quad)
     logp = math.lgamma(half) - math.lgamma(0.5 * nu) - 0.5 * m * math.log(nu * math.pi)
-    slope = _digamma(half) - _digamma(0.5 * nu) - m / nu - tail + weight * quad / nu
+    slope = digamma(half) - digamma(0.5 * nu) - m / nu - tail + weight * quad / nu
     return logp - half * tail, weight, 0.5 * slope
 
 
@@ -186,7 +180,7 @@ def student_rows(
     return np.asarray(logp), grad_mean, grad_cov, np.asarray(grad_nu)
 
 
-class StudentRows(Op):  # type: ignore[misc]
+class StudentRows(DensityOp):
     """Log density of table rows under a Student-t, with the gradient computed alongside.
 
     Inputs: mean (row, skill), covariance (skill, skill), nu (scalar, infinite for the Gaussian),
@@ -196,42 +190,10 @@ class StudentRows(Op):  # type: ignore[misc]
     covariance and nu.
     """
 
-    __props__ = ()
-
-    def make_node(self, *inputs: Any) -> Any:
-        """Build the node that holds the log density and its gradients."""
-        dtypes = ("float64",) * 4 + ("int8",) + ("float64",) * 3 + ("int64",)
-        tensors = [
-            pt.as_tensor_variable(item).astype(dtype)
-            for item, dtype in zip(inputs, dtypes, strict=True)
-        ]
-        return Apply(self, tensors, [pt.dscalar(), pt.dmatrix(), pt.dmatrix(), pt.dscalar()])
-
-    def perform(self, node: Any, inputs: Any, output_storage: list[list[Any]]) -> None:
-        """Evaluate outside a compiled graph."""
-        results = student_rows(*(np.ascontiguousarray(item) for item in inputs))
-        for storage, result in zip(output_storage, results, strict=True):
-            storage[0] = np.asarray(result)
-
-    def infer_shape(self, node: Any, shapes: list[Any]) -> list[Any]:
-        """Give the gradients the shapes of what they differentiate by."""
-        return [(), shapes[0], shapes[1], ()]
-
-    def connection_pattern(self, node: Any) -> list[list[bool]]:
-        """Only the parameters are differentiated, and only through the log density."""
-        return [[True] + [False] * 3] * 3 + [[False] * 4] * 6
-
-    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
-        """Scale the stored gradients; the node is shared with the forward pass."""
-        data = [DisconnectedType()() for _ in inputs[3:]]
-        return [*(cotangents[0] * gradient for gradient in outputs[1:]), *data]
+    kernel = staticmethod(student_rows)
+    version = 2
+    parameter_ndims = (2, 2, 0)
+    data_dtypes = ("float64", "int8", "float64", "float64", "float64", "int64")
 
 
 student_rows_op = StudentRows()
-
-
-@register_funcify_default_op_cache_key(StudentRows)  # type: ignore[untyped-decorator]
-def _numba_student_rows(
-    op: StudentRows, node: Any, **kwargs: Any
-) -> tuple[Callable[..., Any], int]:
-    return student_rows, _CACHE_VERSION

@@ -9,16 +9,14 @@ import jax
 import numpy as np
 from pytensor.link.jax.dispatch.basic import jax_funcify
 
-from skillinfer_bayes.inference.likelihood import StudentRows, student_rows
-
-N_PARAMETERS = 3
+from skillinfer_bayes.inference.density_op import DensityOp
 
 
-def _through_host(compiled: Callable[..., Any]) -> Callable[..., Any]:
+def _through_host(compiled: Callable[..., Any], n_parameters: int) -> Callable[..., Any]:
     """Call a numba function on the host; its own gradients replace JAX's.
 
-    Its first three arguments are the parameters, and it returns the log density with the gradient
-    by each of them.
+    Its first arguments are the parameters, and it returns the log density with the gradient by each
+    of them.
     """
 
     def on_host(*arrays: Any) -> Any:
@@ -26,13 +24,13 @@ def _through_host(compiled: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*arguments: Any) -> Any:
         dtype = arguments[0].dtype
-        shapes = [(), *(np.shape(argument) for argument in arguments[:N_PARAMETERS])]
+        shapes = [(), *(np.shape(argument) for argument in arguments[:n_parameters])]
         results = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)
         return jax.pure_callback(on_host, results, *arguments, vmap_method="sequential")
 
     def forward(*arguments: Any) -> Any:
         result = call(*arguments)
-        return result, (result[1:], len(arguments) - N_PARAMETERS)
+        return result, (result[1:], len(arguments) - n_parameters)
 
     def backward(saved: Any, cotangents: Any) -> Any:
         gradients, n_data = saved
@@ -44,6 +42,6 @@ def _through_host(compiled: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-@jax_funcify.register(StudentRows)  # type: ignore[untyped-decorator]
-def _jax_student_rows(op: StudentRows, **kwargs: Any) -> Callable[..., Any]:
-    return _through_host(student_rows)
+@jax_funcify.register(DensityOp)  # type: ignore[untyped-decorator]
+def _jax_density(op: DensityOp, **kwargs: Any) -> Callable[..., Any]:
+    return _through_host(type(op).kernel, len(op.parameter_ndims))

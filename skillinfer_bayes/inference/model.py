@@ -38,6 +38,7 @@ import pytensor.tensor as pt
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.likelihood import student_rows_op
+from skillinfer_bayes.inference.likelihood_cells import student_cells_op
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
 
@@ -147,17 +148,14 @@ def _cell_density(
     priors: Priors,
 ) -> None:
     """Scores one by one, given the agents' factors."""
-    skill, agent = data["skill_of"], data["agent_of"]
     n_agents, rank = len(rows.design), priors.rank
     factors = pm.Normal("factors", 0.0, 1.0, shape=(n_agents, rank))
     if pull is not None:
         factors = factors + pull
     noise_sd = pm.HalfNormal("agent_noise_sd", priors.agent_noise_sd)
     noise = pt.exp(noise_sd * pm.Normal("agent_offset", 0.0, 1.0, shape=n_agents))
-    mean = mu[skill] + (loadings[skill] * factors[agent]).sum(axis=-1)
-    sd = pt.sqrt((own_sd[skill] * noise[agent]) ** 2 + data["error_var"])
-    scores = pm.StudentT.dist(nu=nu, mu=mean, sigma=sd)
-    pm.Potential("scores", pm.logp(scores, data["values"]).sum())
+    cells = student_cells_op(mu, loadings, factors, own_sd, noise, nu, *data.values())
+    pm.Potential("scores", cells[0])
 
 
 def _degrees_of_freedom(priors: Priors) -> Tensor:
