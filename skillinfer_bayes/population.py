@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.fit_options import read_priors, read_settings
 from skillinfer_bayes.history.scales import Scales, ScaleSpec
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
@@ -159,8 +159,8 @@ class Population:
         from skillinfer_bayes.checks.diagnostics import warn_unless_converged
         from skillinfer_bayes.inference.sampling import Stopwatch, fresh_seed, sample_posterior
 
-        chosen = _read_priors(priors, covariance)
-        how = _read_settings(settings, random_seed)
+        chosen = read_priors(priors, covariance)
+        how = read_settings(settings, random_seed)
         if how.random_seed is None:
             how = replace(how, random_seed=fresh_seed())
         stopwatch = Stopwatch()
@@ -221,7 +221,7 @@ class Population:
         """
         from skillinfer_bayes.checks.diagnose import diagnose
 
-        how = None if settings is None else _read_settings(settings, None)
+        how = None if settings is None else read_settings(settings)
         return diagnose(
             self, refit=refit, n_replicates=n_replicates, settings=how, random_seed=random_seed
         )
@@ -389,33 +389,3 @@ class Population:
         rows, columns = self.history.values.shape
         draws = f"{self.posterior.n_chains} x {self.posterior.n_draws} draws"
         return f"Population({self.population_id}, {rows} agents x {columns} skills, {draws})"
-
-
-def _read_priors(
-    priors: Priors | Mapping[str, Any] | None, covariance: Covariance | None
-) -> Priors:
-    chosen = priors if isinstance(priors, Priors) else Priors.from_dict(priors or {})
-    if covariance is None:
-        return chosen
-    if priors is not None and chosen.covariance not in ("auto", covariance):
-        raise ConfigError(
-            f"`covariance` is {covariance!r} but `priors` says {chosen.covariance!r}; give one"
-        )
-    return replace(chosen, covariance=covariance)
-
-
-def _read_settings(
-    settings: SamplerSettings | Mapping[str, Any] | None, random_seed: int | None
-) -> SamplerSettings:
-    how = (
-        settings
-        if isinstance(settings, SamplerSettings)
-        else SamplerSettings.from_dict(settings or {})
-    )
-    if random_seed is None:
-        return how
-    if how.random_seed not in (None, random_seed):
-        raise ConfigError(
-            f"`random_seed` is {random_seed} but `settings` says {how.random_seed}; give one"
-        )
-    return replace(how, random_seed=random_seed)

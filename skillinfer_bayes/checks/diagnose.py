@@ -266,7 +266,7 @@ def _agents(
     settings: SamplerSettings | None,
 ) -> None:
     posterior = population.posterior
-    reason = "for tails 'cell': no closed-form density" if posterior.by_cell else _few(posterior)
+    reason = _few(posterior)
     if reason:
         found.skip(["leave one agent out"], reason)
         table = pd.DataFrame(
@@ -277,14 +277,17 @@ def _agents(
         result = leave_one_agent_out(population, refit=refit, settings=settings)
         table = result.agents.copy()
         n_refits = int(table["refitted"].sum())
+        spread = f"se {result.se:.1f}"
+        if posterior.by_cell:
+            spread += f", error of the integrals {result.integral_error:.2f}"
         found.add(
             "leave one agent out",
             len(result.bad) > 0,
-            f"elpd {result.elpd:.1f} (se {result.se:.1f}), p_loo {result.p_loo:.1f}, largest "
+            f"elpd {result.elpd:.1f} ({spread}), p_loo {result.p_loo:.1f}, largest "
             f"k-hat {table['khat'].max():.2f}, {len(result.bad)} above {result.good_k:.2f}, "
             f"{n_refits} refitted",
             f"the fit leans on {_listed(result.bad)}: run `diagnose(refit=True)` for exact "
-            "terms, and check these rows",
+            "terms, at a fit each, and check these rows",
         )
     table["p_adjusted"] = adjusted(table["p"].to_numpy())
     found.tables["agents"] = table

@@ -13,6 +13,7 @@ from skillinfer_bayes.checks.rivals import Method
 from skillinfer_bayes.checks.scores import DrawnForecast
 from skillinfer_bayes.checks.splits import Case
 from skillinfer_bayes.exceptions import ConvergenceWarning
+from skillinfer_bayes.fit_options import read_priors, read_settings
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def package_method(
     priors, settings : optional
         As `Population.from_history`; the seed is the case's.
     """
-    given = settings or {}
-    how = given if isinstance(given, SamplerSettings) else SamplerSettings.from_dict(given)
-    prior = priors if isinstance(priors, Priors) else Priors.from_dict(priors or {})
+    prior, how = read_priors(priors), read_settings(settings)
 
     def predict(case: Case) -> DrawnForecast:
         return forecast_of(fit_case(case, prior, how), case)
@@ -50,14 +49,13 @@ def fit_case(
     """Fit a case's history; a fit that did not converge says so in its forecast's notes."""
     from skillinfer_bayes.population import Population
 
-    given = settings or {}
-    how = given if isinstance(given, SamplerSettings) else SamplerSettings.from_dict(given)
+    how = replace(read_settings(settings), random_seed=case.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # counted instead
         return Population.from_history(
             case.history,
             priors=priors,
-            settings=replace(how, random_seed=case.seed),
+            settings=how,
             progressbar=False,
         )
 

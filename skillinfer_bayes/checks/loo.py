@@ -2,15 +2,21 @@
 
 The elpd of an agent is the log density of its scores, working scale, under a fit that has not
 seen them (Vehtari, Gelman and Gabry (2017), doi:10.1007/s11222-016-9696-4). ArviZ smooths the
-weights and reports how far they can be trusted; the agents with bad weights are left out in
+weights and reports how far they can be trusted (Vehtari, Simpson, Gelman, Yao and Gabry (2024),
+Pareto smoothed importance sampling, JMLR 25(72)); the agents with bad weights are left out in
 earnest. Refits use the very same scaled scores: a `History` without the agent would scale the rest
 anew, and densities on two scales do not compare.
+
+What belongs to the agent alone, its factors and its noise level, is integrated out of its density
+also where the fit sampled it: given them, the density would say how well scores are predicted once
+the agent is known (Merkle, Furr and Rabe-Hesketh (2019), Bayesian comparison of latent variable
+models: conditional versus marginal likelihoods, doi:10.1007/s11336-019-09679-0).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +31,8 @@ from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
-from skillinfer_bayes.inference.rows import collapse_rows
+from skillinfer_bayes.inference.rows import Cells, Rows, collapse_rows, list_cells
+from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
 from skillinfer_bayes.profiles.rows import RowConditioner
 from skillinfer_bayes.profiles.surprise import tail_probabilities
@@ -48,14 +55,18 @@ class LeaveOneOut:
     Parameters
     ----------
     agents : DataFrame indexed by agent
-        `elpd`, `khat` (0 where refitted), `refitted`, and `p`, the posterior predictive
-        probability of a row at least as far from the population's mean under the fit without it.
+        `elpd`, `khat` (0 where refitted), `refitted`, `p`, the posterior predictive probability
+        of a row at least as far from the population's mean under the fit without it, and
+        `integral_error`, what the Monte Carlo error of the row's density does to `elpd` (0 where
+        the density has a closed form).
     elpd, se : float
         Sum over agents and its standard error.
     p_loo : float
         Effective number of parameters.
     good_k : float
         Largest k-hat at which the weights can be trusted, for this number of draws.
+    integral_error : float, default 0.0
+        What the errors of the rows' densities do to the sum.
     """
 
     agents: pd.DataFrame
@@ -63,6 +74,7 @@ class LeaveOneOut:
     se: float
     p_loo: float
     good_k: float
+    integral_error: float = 0.0
 
     @property
     def bad(self) -> list[str]:
@@ -81,7 +93,6 @@ def leave_one_agent_out(
     Parameters
     ----------
     population : Population
-        Tails "normal" or "agent".
     refit : bool or "all", default False
         Leave the agents with bad weights out in earnest, or every agent.
     settings : SamplerSettings, optional
@@ -94,9 +105,8 @@ def leave_one_agent_out(
     Raises
     ------
     ConfigError
-        If the tails are "cell", whose density has no closed form, if there are fewer than 30
-        draws, or if the population does not say with which priors it was fitted and `refit`
-        needs them.
+        If `refit` is none of these, if there are fewer than 30 draws, or if the population does
+        not say with which priors it was fitted and `refit` needs them.
     SamplingError
         If a refit could not run.
     """
@@ -105,58 +115,90 @@ def leave_one_agent_out(
     if refit not in (True, False, "all"):
         raise ConfigError(f"`refit` must be True, False or 'all', got {refit!r}")
     posterior = population.posterior
-    if posterior.by_cell:
-        raise ConfigError(
-            "leaving agents out needs tails 'normal' or 'agent', got 'cell', whose density has no "
-            "closed form"
-        )
     n_draws = len(posterior.mean)
     if n_draws < FEWEST_DRAWS:
         raise ConfigError(
             f"leaving agents out needs at least {FEWEST_DRAWS} draws, got {n_draws}; raise `draws`"
         )
     evidence = evidence_of_history(population.history)
-    tree = _likelihood_tree(posterior, evidence)
+    density, error = _log_densities(posterior, evidence)
+    tree = _likelihood_tree(posterior, density, evidence.agents)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Estimated shape parameter")  # reported
         found = arviz_stats.loo(tree, pointwise=True)
     weights = np.exp(_flat(found.log_weights))
     tails = tail_probabilities(posterior, evidence)
     p = (weights * tails).sum(axis=0) / weights.sum(axis=0)
+    bias, variance = _error_of_elpd(-density, error)
     refitted = np.zeros(len(p), dtype=bool)
     if refit:
         refitted = np.ones(len(p), bool) if refit == "all" else found.pareto_k.values > found.good_k
         fit = refitter(population, settings)
-        fits = {int(agent): fit(int(agent)) for agent in np.flatnonzero(refitted)}
+        trees = {}
+        for agent in map(int, np.flatnonzero(refitted)):
+            without, one = fit(agent), evidence.take(slice(agent, agent + 1))
+            density, error = _log_densities(without, one)
+            trees[agent] = _likelihood_tree(without, density, one.agents)
+            p[agent] = tail_probabilities(without, one).mean()
+            bias[agent], variance[agent] = np.ravel(_error_of_elpd(density, error))
         found = arviz_stats.reloo(
-            _wrapper(tree, evidence, fits),
+            _wrapper(tree, trees),
             loo_orig=found,
             pointwise=True,
             k_threshold=-np.inf if refit == "all" else found.good_k,
         )
-        for agent, without in fits.items():
-            one = evidence.take(slice(agent, agent + 1))
-            p[agent] = tail_probabilities(without, one).mean()
     table = pd.DataFrame(
         {
             "elpd": found.elpd_i.values,
             "khat": found.pareto_k.values,
             "refitted": refitted,
             "p": p,
+            "integral_error": np.sqrt(bias**2 + variance),
         },
         index=pd.Index(list(evidence.agents), name="agent"),
     )
     return LeaveOneOut(
-        table, float(found.elpd), float(found.se), float(found.p), float(found.good_k)
+        agents=table,
+        elpd=float(found.elpd),
+        se=float(found.se),
+        p_loo=float(found.p),
+        good_k=float(found.good_k),
+        integral_error=float(np.sqrt(bias.sum() ** 2 + variance.sum())),
     )
 
 
 def log_likelihood(posterior: Posterior, evidence: Evidence) -> FloatArray:
     """Log density of each agent's row, working scale, all constants included, (S, A)."""
+    return _log_densities(posterior, evidence)[0]
+
+
+def _log_densities(posterior: Posterior, evidence: Evidence) -> tuple[FloatArray, FloatArray]:
+    """Log density of each agent's row, and the relative error of the density, (S, A) each."""
+    if posterior.by_cell:
+        return CellConditioner(posterior).log_density(evidence)
     per_score = LOG_PI if np.isfinite(posterior.nu).all() else LOG_2PI
     missing = 0.5 * per_score * evidence.observed.sum(axis=1)
     density: FloatArray = RowConditioner(posterior).log_density(evidence) - missing
-    return density
+    return density, np.zeros(density.shape)
+
+
+def _error_of_elpd(log_weight: FloatArray, error: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Carry errors of densities over to the log of a weighted mean of them or of their inverses.
+
+    To second order, with the densities' relative errors e and weights W that add up to one: the
+    bias is at most sum W e^2 in size, which it is for inverses, and the variance sum W^2 e^2.
+
+    Parameters
+    ----------
+    log_weight, error : arrays of shape (S, A)
+
+    Returns
+    -------
+    bias, variance : arrays of shape (A,)
+    """
+    weights = np.exp(log_weight - log_weight.max(axis=0))
+    weights /= weights.sum(axis=0)
+    return (weights * error**2).sum(axis=0), (weights**2 * error**2).sum(axis=0)
 
 
 def refitter(population: Population, settings: SamplerSettings | None = None) -> Refit:
@@ -182,11 +224,12 @@ def refitter(population: Population, settings: SamplerSettings | None = None) ->
 
         kept = np.arange(history.n_agents) != agent
         error_var = None if data.error_var is None else data.error_var[kept]
-        rows = collapse_rows(
-            WorkingData(data.values[kept], error_var),
-            keep_agents=priors.tails == "agent",
-            design=columns[kept],
-        )
+        others = WorkingData(data.values[kept], error_var)
+        rows: Rows | Cells
+        if priors.tails == "cell":
+            rows = list_cells(others, columns[kept])
+        else:
+            rows = collapse_rows(others, keep_agents=priors.tails == "agent", design=columns[kept])
         draws, _ = sample_rows(
             rows, history.skills, priors, _seeded(how, agent), design=design, progressbar=False
         )
@@ -209,17 +252,18 @@ def _seeded(how: SamplerSettings, agent: int) -> SamplerSettings:
     return replace(how, random_seed=int(seed[0]))
 
 
-def _likelihood_tree(posterior: Posterior, evidence: Evidence) -> xr.DataTree:
-    """Group `log_likelihood` of the agents' rows beside the draws, for ArviZ."""
-    shape = (posterior.n_chains, posterior.n_draws, len(evidence.agents))
-    values = log_likelihood(posterior, evidence).reshape(shape)
+def _likelihood_tree(
+    posterior: Posterior, density: FloatArray, agents: Sequence[str]
+) -> xr.DataTree:
+    """Group `log_likelihood` of the agents' rows, (S, A), beside the draws, for ArviZ."""
+    shape = (posterior.n_chains, posterior.n_draws, len(agents))
     dims = ("chain", "draw", "agent")
     likelihood = xr.Dataset(
-        {"row": (dims, values)},
+        {"row": (dims, density.reshape(shape))},
         coords={
             "chain": np.arange(shape[0]),
             "draw": np.arange(shape[1]),
-            "agent": list(evidence.agents),
+            "agent": list(agents),
         },
     )
     means = xr.Dataset(
@@ -229,7 +273,7 @@ def _likelihood_tree(posterior: Posterior, evidence: Evidence) -> xr.DataTree:
     return xr.DataTree.from_dict({"posterior": means, "log_likelihood": likelihood})
 
 
-def _wrapper(tree: xr.DataTree, evidence: Evidence, fits: dict[int, Posterior]) -> Any:
+def _wrapper(tree: xr.DataTree, trees: Mapping[int, xr.DataTree]) -> Any:
     """Tell ArviZ how to get the density of an agent under the fit without it."""
     from arviz_stats import SamplingWrapper
 
@@ -237,16 +281,14 @@ def _wrapper(tree: xr.DataTree, evidence: Evidence, fits: dict[int, Posterior]) 
         def sel_observations(self, idx: Any) -> tuple[int, int]:
             return int(idx), int(idx)
 
-        def sample(self, modified_observed_data: int) -> Posterior:
-            return fits[modified_observed_data]
+        def sample(self, modified_observed_data: int) -> xr.DataTree:
+            return trees[modified_observed_data]
 
-        def get_inference_data(self, fitted_model: Posterior) -> Posterior:
+        def get_inference_data(self, fitted_model: xr.DataTree) -> xr.DataTree:
             return fitted_model
 
-        def log_likelihood__i(self, excluded_obs: int, idata__i: Posterior) -> xr.DataArray:
-            one = evidence.take(slice(excluded_obs, excluded_obs + 1))
-            likelihood = _likelihood_tree(idata__i, one).children["log_likelihood"]
-            return likelihood.to_dataset()["row"]
+        def log_likelihood__i(self, excluded_obs: int, idata__i: xr.DataTree) -> xr.DataArray:
+            return idata__i.children["log_likelihood"].to_dataset()["row"]
 
     return Wrapper(None, idata_orig=tree)
 

@@ -39,6 +39,7 @@ from skillinfer_bayes.checks.row_density import row_log_density
 from skillinfer_bayes.checks.sbc_plan import Plan
 from skillinfer_bayes.checks.sbc_result import SBCResult
 from skillinfer_bayes.checks.splits import hidden_cells
+from skillinfer_bayes.fit_options import read_priors, read_settings
 from skillinfer_bayes.history.links import Scale
 from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD, WorkingData
 from skillinfer_bayes.history.scales import Scales
@@ -128,8 +129,8 @@ def sbc(
         error_sd=error_sd,
         n_simulations=n_simulations,
         n_ranks=n_ranks,
-        priors=priors if isinstance(priors, Priors) else Priors.from_dict(priors or {}),
-        settings=_read_settings(settings),
+        priors=read_priors(priors),
+        settings=read_settings(SETTINGS if settings is None else settings),
         random_seed=random_seed,
     )
     started = time.perf_counter()
@@ -284,9 +285,3 @@ def _names(draws: xr.Dataset, n_observed: int) -> tuple[list[str], list[str]]:
 
 def _posterior(draws: xr.Dataset) -> Posterior:
     return Posterior(xr.DataTree.from_dict({"posterior": draws}))
-
-
-def _read_settings(given: SamplerSettings | Mapping[str, Any] | None) -> SamplerSettings:
-    if given is None:
-        return SETTINGS
-    return given if isinstance(given, SamplerSettings) else SamplerSettings.from_dict(given)

@@ -68,6 +68,21 @@ class Context:
             return skill
         return self.scales.index(skill)
 
+    def thresholds(self, column: int, threshold: float) -> FloatArray:
+        """Spread one skill's threshold over all skills, (K,); of the others, any allowed score.
+
+        Raises
+        ------
+        ThresholdError
+            If the threshold lies outside the skill's scale.
+        """
+        scales = self.scales
+        name = f"skill {self.skills[column]!r}"
+        lower, upper = float(scales.lower[column]), float(scales.upper[column])
+        at = np.where(np.isfinite(scales.lower), scales.lower, 0.0)
+        at[column] = check_threshold(threshold, lower, upper, name)
+        return at
+
     def weights(self, task: Task | Mapping[str, float]) -> FloatArray:
         """Spread a task's weights over all skills, (K,), adding up to 1.
 

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from skillinfer_bayes.exceptions import InputError, ScoreError
+from skillinfer_bayes.exceptions import InputError
 from skillinfer_bayes.files import write_text
 from skillinfer_bayes.inference.design import plain_facts
 from skillinfer_bayes.profiles import stored
-from skillinfer_bayes.profiles.context import Context, check_threshold
+from skillinfer_bayes.profiles.context import Context
 from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.evidence import Evidence, Observation, evidence_of_one
 from skillinfer_bayes.profiles.extrapolation import caution
+from skillinfer_bayes.profiles.measured import read_score, read_scores
 from skillinfer_bayes.profiles.surprise import surprise
 from skillinfer_bayes.profiles.tables import draws_array, match_frame, summary_frame
 from skillinfer_bayes.profiles.task import MatchResult, Skill, Task
@@ -160,7 +161,7 @@ class Profile:
         ScoreError
             If the score, the item count or the standard error cannot be used.
         """
-        self._add([self._checked(skill, score, n_items, stderr)])
+        self._add([read_score(self._context, skill, score, n_items=n_items, stderr=stderr)])
         return self
 
     def observe_many(
@@ -182,30 +183,8 @@ class Profile:
         UnknownSkillError, ScoreError
             As `observe`.
         """
-        if isinstance(observations, Mapping):
-            pairs: list[tuple[Any, float | None]] = list(observations.items())
-        else:
-            pairs = [(skill, None) for skill in observations]
-        for skill, score in pairs:
-            if score is None and not isinstance(skill, Skill):
-                raise ScoreError(
-                    "`observations` must map skills to scores or list `Skill(name, score=...)`, "
-                    f"got {skill!r} without a score"
-                )
-        self._add([self._checked(skill, score, None, None) for skill, score in pairs])
+        self._add(read_scores(self._context, observations))
         return self
-
-    def _checked(
-        self,
-        skill: str | Skill | int,
-        score: float | None,
-        n_items: float | None,
-        stderr: float | None,
-    ) -> tuple[str, Observation]:
-        if isinstance(skill, int):
-            skill = self.skills[self._context.index(skill)]
-        scales = self._context.scales
-        return Observation.checked(skill, score, scales, n_items=n_items, stderr=stderr)
 
     def _add(self, measured: Sequence[tuple[str, Observation]]) -> None:
         for skill, one in measured:
@@ -307,11 +286,7 @@ class Profile:
             If the threshold lies outside the skill's scale.
         """
         column = self._context.index(skill)
-        scales = self._context.scales
-        name = f"skill {self.skills[column]!r}"
-        lower, upper = float(scales.lower[column]), float(scales.upper[column])
-        at = np.where(np.isfinite(scales.lower), scales.lower, 0.0)
-        at[column] = check_threshold(threshold, lower, upper, name)
+        at = self._context.thresholds(column, threshold)
         return float(self._context.engine.p_above(self._evidence, at, kind)[0, column])
 
     def most_uncertain(self, k: int = 10) -> pd.DataFrame:

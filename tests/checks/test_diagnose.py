@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -169,15 +170,21 @@ def test_divergences_energy_and_tree_depth_are_reported() -> None:
     assert "100.0%" in report["tree depth"].value
 
 
-def test_what_a_scale_per_cell_does_not_allow_is_said() -> None:
+def test_a_scale_per_cell_leaves_no_check_of_the_model_out() -> None:
     population = replace(
         fake_population(tails="cell", chains=4, draws=300),
         settings={"priors": Priors(covariance="factor", tails="cell").to_dict()},
     )
     report = population.diagnose(n_replicates=100)
     skipped = {line.check for line in report.lines if line.verdict == "skipped"}
-    assert skipped == {"tree depth", "leave one agent out"}
-    assert "not available for tails 'cell'" in report["leave one agent out"].value
+    assert skipped == {"tree depth"}
+    line = report["leave one agent out"]
+    assert re.match(
+        r"elpd -\d+\.\d \(se \d+\.\d, error of the integrals \d\.\d\d\), p_loo", line.value
+    )
+    table = report.tables["agents"]
+    assert table["elpd"].sum() == pytest.approx(float(line.value.split()[1]), abs=0.1)
+    assert (table["integral_error"] > 0.0).all()
     assert report["outlier agents"].verdict == "ok"
     json.dumps(report.to_dict(), allow_nan=False)
 

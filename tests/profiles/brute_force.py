@@ -85,12 +85,14 @@ class CellPosterior(NamedTuple):
     weight : (M,)
     centre, scale : (M, K), of the Student-t that a skill is at a point
     degrees : (K,)
+    log_density : of what was measured
     """
 
     weight: FloatArray
     centre: FloatArray
     scale: FloatArray
     degrees: FloatArray
+    log_density: float
 
     def below(self, skill: int, threshold: float) -> float:
         """Probability that a skill lies below a threshold, working scale."""
@@ -116,12 +118,14 @@ def cell_posterior(
     pull: FloatArray,
     factor_var: float,
     nodes: tuple[int, int] = (241, 41),
+    noise_reach: float = 5.0,
 ) -> CellPosterior:
     """An agent's posterior; `values` (K,) with NaN where nothing was measured."""
     rank = model.loadings.shape[1]
     factor_nodes, noise_nodes = nodes
     line = np.linspace(-7.0, 7.0, factor_nodes) * np.sqrt(factor_var)
-    level = np.linspace(-5.0, 5.0, noise_nodes)
+    level = np.linspace(-noise_reach, noise_reach, noise_nodes)
+    cell = (line[1] - line[0]) ** rank * (level[1] - level[0])
     *deviations, level = (
         axis.ravel() for axis in np.meshgrid(*[line] * rank, level, indexing="ij")
     )
@@ -144,4 +148,5 @@ def cell_posterior(
         fitted + np.where(seen, share * residual, 0.0),
         np.where(seen, np.sqrt(share * error_var * surprise), np.sqrt(own_var)),
         model.nu + seen,
+        float(log_weight.max() + np.log(weight.sum() * cell)),
     )

@@ -11,7 +11,8 @@ from scipy import special
 from skillinfer_bayes import History, Population
 from skillinfer_bayes.history.measurement import working_data
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
-from skillinfer_bayes.profiles.cells import CellConditioner
+from skillinfer_bayes.profiles.cell_integral import _climb, _curvature, integrate_row
+from skillinfer_bayes.profiles.cells import POINTS, CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.mixture import mixture_cdf, mixture_quantile
 from skillinfer_bayes.testing import fake_population, population_of_draws, simulate_history
@@ -148,6 +149,102 @@ class TestAgainstTheGrid:
         scale = np.outer(truth.sd, truth.sd)
         off = ~np.eye(len(expected), dtype=bool)
         np.testing.assert_allclose((got / scale)[off], (expected / scale)[off], atol=0.07)
+
+    def test_density_of_the_scores_agrees_and_its_error_is_as_large_as_it_says(self, case) -> None:
+        density, error = (values[:, 0] for values in case.conditioner.log_density(case.evidence))
+        off = np.expm1(density - case.truth.log_density)
+        said = np.sqrt(np.mean(error**2))
+        # three digits of the grid's own, at most
+        assert off.mean() == pytest.approx(0.0, abs=4 * said / np.sqrt(N_DRAWS) + 1e-3)
+        assert off.std() == pytest.approx(said, rel=0.1)
+        assert said < 0.1
+
+
+def many_scores(seed: int, nu: float, noise_sd: float) -> tuple[CellModel, np.ndarray, np.ndarray]:
+    """An agent with 30 scores, some of them far off, and their error variances."""
+    rng = np.random.default_rng(seed)
+    model = CellModel(
+        rng.normal(0.0, 0.3, 30),
+        rng.normal(0.5, 0.5, (30, 1)),
+        np.exp(rng.normal(-1.5, 0.8, 30)),
+        nu,
+        noise_sd,
+    )
+    scores = model.mu + 1.2 * model.loadings[:, 0] + model.own_sd * rng.standard_t(2.0, 30)
+    scores[:3] += [8.0, -8.0, 3.0]
+    return model, scores, rng.uniform(0.001, 0.1, 30)
+
+
+@pytest.mark.parametrize(("nu", "noise_sd"), [(1.5, 0.6), (3.0, 0.3), (40.0, 0.2)])
+def test_density_of_many_scores_agrees_with_the_grid(nu, noise_sd) -> None:
+    model, scores, errors = many_scores(5, nu, noise_sd)
+    # with light tails only much noise, far out, explains scores that are far off
+    grid = cell_posterior(model, scores, errors, np.zeros(1), 1.0, (2001, 241), noise_reach=9.0)
+    evidence = Evidence(("new",), scores[None], errors[None], scores[None])
+    posterior = population_from(model, 1000).posterior
+    density, error = CellConditioner(posterior).log_density(evidence)
+    off, said = np.expm1(density - grid.log_density), np.sqrt(np.mean(error**2))
+    assert off.mean() == pytest.approx(0.0, abs=4 * said / np.sqrt(1000) + 1e-3)
+    assert off.std() == pytest.approx(said, rel=0.2)
+    assert said < 0.15
+
+
+def many_factors(n_draws: int, m: int, far: float) -> tuple[np.ndarray, ...]:
+    """Precise scores with heavy tails of an agent `far` out, under draws about their truth."""
+    rng = np.random.default_rng(0)
+    mu, loadings = rng.normal(0.0, 0.3, m), rng.normal(0.2, 0.4, (m, 5))
+    own_sd = np.exp(rng.normal(-2.0, 0.7, m))
+    scores = mu + loadings @ (far * rng.standard_normal(5)) + own_sd * rng.standard_t(2.5, m)
+    return (
+        mu + 0.1 * rng.standard_normal((n_draws, m)),
+        loadings + 0.1 * rng.standard_normal((n_draws, m, 5)),
+        own_sd * np.exp(0.2 * rng.standard_normal((n_draws, m))),
+        rng.uniform(2.2, 4.0, n_draws),
+        rng.uniform(0.1, 0.6, n_draws),
+        np.zeros((n_draws, 5)),
+        np.ones(n_draws),
+        np.arange(m),
+        scores,
+        np.full(m, 0.0025),
+    )
+
+
+def test_density_at_many_factors_says_how_far_off_it_may_be() -> None:
+    given, rng = many_factors(300, 30, 1.0), np.random.default_rng(1)
+    density, error = integrate_row(*given, POINTS, rng)
+    exact, rest = integrate_row(*given, 2000, rng)
+    z = np.expm1(density - exact) / np.hypot(error, rest)
+    assert abs(z.mean()) < 0.3
+    assert 0.8 < z.std() < 1.3
+    assert np.median(error) < 0.12
+
+
+def test_a_mode_is_found_from_far_away() -> None:
+    mu, loadings, own_sd, nu, noise_sd, _, _, _, scores, errors = many_factors(200, 80, 2.0)
+    mode, gradient = np.empty((2, 6))
+    root, observed, expected = np.zeros((3, 6, 6))
+    for s in range(len(mu)):
+        given = (loadings[s], 1.0, nu[s], noise_sd[s], scores - mu[s], own_sd[s] ** 2, errors)
+        _climb(*given, mode, root)
+        _curvature(mode, *given, gradient, observed, expected)
+        # what a step of Fisher's scoring would still gain; the lower triangle is what there is
+        whole = np.tril(expected) + np.tril(expected, -1).T
+        assert gradient @ np.linalg.solve(whole, gradient) < 1e-3
+
+
+def test_density_is_reproducible_and_nothing_has_density_one() -> None:
+    model, scores, errors = many_scores(6, 4.0, 0.3)
+    posterior = population_from(model, 20).posterior
+    table = np.stack([scores, np.full(30, np.nan), scores])
+    evidence = Evidence(("a", "b", "c"), table, np.tile(errors, (3, 1)), table)
+    first, second = (CellConditioner(posterior).log_density(evidence) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    density, error = first
+    np.testing.assert_array_equal(density[:, 1], 0.0)
+    np.testing.assert_array_equal(error[:, 1], 0.0)
+    # equal rows get numbers of their own, so that errors do not add up over agents
+    assert abs(np.corrcoef(density[:, 0], density[:, 2])[0, 1]) < 0.7
+    assert np.abs(density[:, 0] - density[:, 2]).max() < 1.0
 
 
 def test_a_new_measurements_error_is_added() -> None:

@@ -1,0 +1,55 @@
+"""Measured scores of one agent, in the forms that users give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skillinfer_bayes.exceptions import ScoreError
+from skillinfer_bayes.profiles.context import Context
+from skillinfer_bayes.profiles.evidence import Observation
+from skillinfer_bayes.profiles.task import Skill
+
+
+def read_score(
+    context: Context,
+    skill: str | Skill | int,
+    score: float | None = None,
+    *,
+    n_items: float | None = None,
+    stderr: float | None = None,
+) -> tuple[str, Observation]:
+    """Check one measured score, and give it with the name of its skill.
+
+    Raises
+    ------
+    UnknownSkillError, ScoreError
+        As `Profile.observe`.
+    """
+    if isinstance(skill, int):
+        skill = context.skills[context.index(skill)]
+    return Observation.checked(skill, score, context.scales, n_items=n_items, stderr=stderr)
+
+
+def read_scores(
+    context: Context,
+    observations: Mapping[str, float] | Mapping[Skill, float] | Sequence[Skill],
+) -> list[tuple[str, Observation]]:
+    """Check several measured scores, given as a mapping or as skills that carry them.
+
+    Raises
+    ------
+    UnknownSkillError, ScoreError
+        As `Profile.observe_many`.
+    """
+    if isinstance(observations, Mapping):
+        pairs: list[tuple[Any, float | None]] = list(observations.items())
+    else:
+        pairs = [(skill, None) for skill in observations]
+    for skill, score in pairs:
+        if score is None and not isinstance(skill, Skill):
+            raise ScoreError(
+                "`observations` must map skills to scores or list `Skill(name, score=...)`, "
+                f"got {skill!r} without a score"
+            )
+    return [read_score(context, skill, score) for skill, score in pairs]
