@@ -225,8 +225,8 @@ def test_options_that_cannot_be_used() -> None:
 @pytest.mark.slow
 def test_a_divergent_funnel_is_found() -> None:
     scores = simulate_history(9, 10, rank=2, bounded=False, random_seed=5).scores
-    textbook = Priors(covariance="lkj", eta=1.0, tails="normal", own_log_sd=2.0, own_spread_sd=2.0)
-    how = {"draws": 500, "tune": 500, "target_accept": 0.8, "random_seed": 1}
+    textbook = Priors(covariance="lkj", eta=1.0, tails="normal", own_log_sd=4.0, own_spread_sd=4.0)
+    how = {"draws": 500, "tune": 500, "target_accept": 0.8, "random_seed": 2}
     with pytest.warns(ConvergenceWarning, match="divergent"):
         population = Population.from_dataframe(
             scores, priors=textbook, settings=how, progressbar=False
