@@ -227,7 +227,7 @@ def refitter(population: Population, settings: SamplerSettings | None = None) ->
         others = WorkingData(data.values[kept], error_var)
         rows: Rows | Cells
         if priors.tails == "cell":
-            rows = list_cells(others, columns[kept])
+            rows = list_cells(others, columns[kept], history.scales.typical)
         else:
             rows = collapse_rows(others, keep_agents=priors.tails == "agent", design=columns[kept])
         draws, _ = sample_rows(

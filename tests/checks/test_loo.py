@@ -259,16 +259,18 @@ def test_where_scores_have_scales_leaving_out_in_earnest_agrees() -> None:
     scores.iloc[3, 2] += 6.0
     history = History.from_dataframe(scores, scale="unbounded")
     priors = Priors(covariance="factor", tails="cell", rank=1)
-    how = SamplerSettings(draws=1000, tune=1000, chains=2, random_seed=5)
+    how = SamplerSettings(draws=1000, tune=1000, chains=4, random_seed=5)
     population = Population.from_history(history, priors=priors, settings=how, progressbar=False)
     found = leave_one_agent_out(population)
     values, evidence = history.working().values, evidence_of_history(history)
     refit = refitter(population)
-    assert found.agents["khat"].idxmax() == "agent_3"
+    khat = found.agents["khat"]
+    assert khat["agent_3"] > max(0.3, 2.0 * khat.median())
     agents = [0, 3, 10, 20]
     weighed, refitted, brute = [], [], []
     for agent in agents:
-        others = list_cells(WorkingData(np.delete(values, agent, axis=0), None), np.zeros((29, 0)))
+        kept = WorkingData(np.delete(values, agent, axis=0), None)
+        others = list_cells(kept, np.zeros((29, 0)), history.scales.typical)
         drawn, _ = sampling.sample_rows(
             others, history.skills, priors.resolve(5, 1), how, progressbar=False
         )
