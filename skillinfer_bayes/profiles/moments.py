@@ -23,6 +23,7 @@ type FloatArray = NDArray[np.float64]
 # beyond these the expansion is no longer monotone over the central 99.8 %
 MAX_SKEWNESS = 0.6
 MAX_EXCESS_KURTOSIS = 2.0
+BLOCK_DRAWS = 128
 
 
 class Cumulants(NamedTuple):
@@ -77,17 +78,23 @@ def mixture_cumulants(
     offset = start.mean(axis=0)
     linear = np.concatenate([(start - offset)[:, None, :], given.gain], axis=1)
     first, second = np.triu_indices(linear.shape[1])
-    pairs = linear[:, first] * linear[:, second]
     variance = (given.variance + extra_var)[:, None, :]
+    factor = np.ones((n_draws, 1, 1))
     if widening is not None:
         factor = _distance_polynomial(away, widening)[:, first, second]
-        variance = variance * (factor / widening.chi2[:, None])[:, :, None]
-    ones = np.ones((n_draws, 1, n_skills))
-    features = np.ascontiguousarray(
-        np.concatenate([ones, linear, variance, pairs], axis=1).transpose(2, 1, 0)
-    )
-    averages = features @ features.transpose(0, 2, 1) / n_draws
-    sizes = (linear.shape[1], variance.shape[1])
+        factor = (factor / widening.chi2[:, None])[:, :, None]
+    # block by block: of all draws at once the features are fresh megabytes for every set of skills
+    averages: FloatArray = np.zeros(())
+    for at in range(0, n_draws, BLOCK_DRAWS):
+        part = slice(at, at + BLOCK_DRAWS)
+        steps = linear[part]
+        ones = np.ones((len(steps), 1, n_skills))
+        pairs = steps[:, first] * steps[:, second]
+        parts = [ones, steps, variance[part] * factor[part], pairs]
+        features = np.ascontiguousarray(np.concatenate(parts, axis=1).transpose(2, 1, 0))
+        averages = averages + features @ features.transpose(0, 2, 1)
+    averages = averages / n_draws
+    sizes = (linear.shape[1], factor.shape[1])
     return _evaluate(averages, offset, values - centre, sizes, (first, second))
 
 
