@@ -57,11 +57,11 @@ class TestAtTheBounds:
     def test_the_others_follow_less_boldly(self, any_population, score) -> None:
         means = [
             any_population.profile().observe("math", score, n_items=items).mean("code")
-            for items in COUNTS[:-1]
+            for items in (1, 256)
         ]
         untouched = any_population.profile().mean("code")
         moved = np.abs(np.array(means) - untouched)
-        assert moved[-1] > 1.1 * moved[0]
+        assert moved[1] > 1.2 * moved[0]
 
 
 @pytest.mark.parametrize("n_items", [4, 16])
