@@ -39,7 +39,7 @@ SESSION = [
 FAILING = [
     ("load_population", {"path": "../pop.nc"}),
     ("load_profile", {"path": "../secret.json", "population": "pop"}),
-    ("save_profile", {"profile": "gpt-4o", "path": "/tmp/x.json"}),  # noqa: S108
+    ("save_profile", {"profile": "gpt-4o", "path": "/x.json"}),
     ("observe", {"profile": "gpt-4o", "skill": "maths", "score": 0.5}),
     ("observe", {"profile": "gpt-4o", "skill": "math", "score": "x"}),
     ("observe", {}),
