@@ -229,7 +229,7 @@ def refitter(population: Population, settings: SamplerSettings | None = None) ->
         if priors.tails == "cell":
             rows = list_cells(others, columns[kept], history.scales.typical)
         else:
-            rows = collapse_rows(others, keep_agents=priors.tails == "agent", design=columns[kept])
+            rows = collapse_rows(others, keep_agents=priors.by_agent, design=columns[kept])
         draws, _ = sample_rows(
             rows, history.skills, priors, _seeded(how, agent), design=design, progressbar=False
         )

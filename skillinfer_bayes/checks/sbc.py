@@ -238,7 +238,7 @@ def _one_simulation(
     fitted, stats = sample_rows(
         collapse_rows(
             WorkingData(rows, error_var if own_errors else None),
-            keep_agents=plan.resolved.tails == "agent",
+            keep_agents=plan.resolved.by_agent,
         ),
         plan.skills,
         plan.resolved,

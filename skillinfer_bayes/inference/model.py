@@ -16,7 +16,20 @@ J, with Sigma = Lambda Lambda' + D Omega D. Empty cells are never imputed; that 
 taken to say nothing about the score that is not there (missing at random; Rubin (1976), Inference
 and missing data, doi:10.1093/biomet/63.3.581).
 
-Some agents break the pattern. With tails "agent" a row's covariance is divided by chi2_nu / nu, one
+Agents come in kinds, such as base models and instructed ones, and some break every pattern. With
+tails "class" an agent is of latent class c with probability w_c, which is summed out::
+
+    theta_i = mu + m_c + Lambda B' x_i + t_c (Lambda f_i + u_i),   w ~ Dirichlet(1, ..., 1)
+    m_c = e (Lambda a_c + D L b_c),   a, b ~ Normal(0, I),   log t_c ~ Normal(0, s)
+
+so classes are drawn like agents, L L' = Omega. There are more of them than needed: those that the
+history does not ask for keep their prior, and what is learned is the population that they make up
+(Ishwaran and Zarepour (2002), Exact and approximate sum representations for the Dirichlet process,
+doi:10.2307/3315951; Fruehwirth-Schnatter (2006), Finite Mixture and Markov Switching Models,
+doi:10.1007/978-0-387-35768-3, for the label switching that is harmless here, since nothing is read
+off a class). A measurement error is widened by t_c with the rest of its row.
+
+With tails "agent" a row's covariance is divided by chi2_nu / nu, one
 draw per agent, which is integrated out too: the row is a multivariate Student-t (Lange, Little and
 Taylor (1989), Robust statistical modeling using the t distribution, doi:10.2307/2290063). With
 tails "cell" (Omega = I) each score is a Student-t given the factors, which are sampled, and every
@@ -29,7 +42,7 @@ factor on which all skills load is Spearman's (1904), doi:10.2307/1412107.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
@@ -39,6 +52,7 @@ from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.likelihood import student_rows_op
 from skillinfer_bayes.inference.likelihood_cells import student_cells_op
+from skillinfer_bayes.inference.likelihood_classes import class_rows_op
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
 
@@ -60,7 +74,9 @@ def build_model(history: History, priors: Priors | None = None) -> pm.Model:
     pymc.Model
         Dims `skill`, `skill_bis` and `factor`; the deterministic variable `mu` (skill) is the
         population mean, `covariance` (skill, skill_bis) is Sigma (with tails "cell": `loadings`
-        and `own_sd`, of which Sigma is made). The scores are `pm.Data`, so the compiled model
+        and `own_sd`, of which Sigma is made). With tails "class" both are of all classes together,
+        and `class_means` (class, skill), `class_covariance` (skill, skill_bis), `class_weights`
+        and `class_scales` (class) say what they are made of. The scores are `pm.Data`, so the compiled model
         takes another history of as many skills.
 
     Raises
@@ -100,9 +116,10 @@ def build_model_of_rows(
         "skill_bis": list(skills),
         "factor": list(range(rank)),
         "effect": list(range(n_columns)),
+        "class": list(range(priors.n_classes)) if priors.tails == "class" else [],
     }
     with pm.Model(coords=coords) as model:
-        data = {name: pm.Data(name, array) for name, array in model_data(rows).items()}
+        data = {name: pm.Data(name, array) for name, array in model_data(rows, priors.tails).items()}
         design = data.pop("design", None)
         nu = _degrees_of_freedom(priors)
         scale = _skill_scale(priors, data.pop("typical", 1.0))
@@ -114,6 +131,11 @@ def build_model_of_rows(
             shift = shift + loadings @ pm.Normal(
                 "factor_shift", 0.0, priors.shift_sd, dims="factor"
             )
+        if priors.tails == "class":
+            classes = _classes(shift, loadings, root, priors)
+            pull = design @ _effects(n_columns, n_covariates, rank, priors) if n_columns else None
+            _class_density(data, classes, loadings, pull)
+            return model
         mu = pm.Deterministic("mu", shift, dims="skill")
         pull = None
         if n_columns:
@@ -135,6 +157,51 @@ def _row_density(
     if pull is not None:
         mean = mean + pull @ loadings.T
     pm.Potential("scores", student_rows_op(mean, covariance, nu, *data.values())[0])
+
+
+class _Classes(NamedTuple):
+    """Means (class, skill), log weights and log scales (class), covariance of scale 1."""
+
+    means: Tensor
+    log_weight: Tensor
+    log_scale: Tensor
+    covariance: Tensor
+
+
+def _classes(centre: Tensor, loadings: Tensor, root: Tensor, priors: Priors) -> _Classes:
+    """Latent classes: what they are, and what they add up to."""
+    weight = pm.Dirichlet("class_weights", np.ones(priors.n_classes), dims="class")
+    apart = pm.HalfNormal("class_sd", priors.class_sd)
+    shift = pm.Normal("class_own_shift", 0.0, 1.0, dims=("class", "skill")) @ root.T
+    within = root @ root.T
+    if loadings is not None:
+        shift = shift + pm.Normal("class_shift", 0.0, 1.0, dims=("class", "factor")) @ loadings.T
+        within = within + loadings @ loadings.T
+    log_scale = pm.Normal("class_log_scale", 0.0, priors.class_scale_sd, dims="class")
+    scale = pm.Deterministic("class_scales", pt.exp(log_scale), dims="class")
+    means = pm.Deterministic("class_means", centre + apart * shift, dims=("class", "skill"))
+    within = pm.Deterministic("class_covariance", within, dims=("skill", "skill_bis"))
+    mu = pm.Deterministic("mu", weight @ means, dims="skill")
+    between = (weight[:, None] * (means - mu)).T @ (means - mu)
+    total = pt.sum(weight * scale**2) * within + between
+    pm.Deterministic("covariance", total, dims=("skill", "skill_bis"))
+    return _Classes(means, pt.log(weight), log_scale, within)
+
+
+def _class_density(
+    data: dict[str, Tensor], classes: _Classes, loadings: Tensor, pull: Tensor
+) -> None:
+    """Scores row by row, factors, own parts and the agent's class integrated out."""
+    mean = pt.zeros_like(data["values"]) if pull is None else pull @ loadings.T
+    density = class_rows_op(
+        mean,
+        classes.means,
+        classes.log_weight,
+        classes.log_scale,
+        classes.covariance,
+        *data.values(),
+    )
+    pm.Potential("scores", density[0])
 
 
 def _cell_density(
@@ -159,8 +226,8 @@ def _cell_density(
 
 
 def _degrees_of_freedom(priors: Priors) -> Tensor:
-    """Nu of the Student-t; infinite for normal tails."""
-    if priors.tails == "normal":
+    """Nu of the Student-t; infinite for normal rows."""
+    if priors.tails in ("normal", "class"):
         return pt.constant(np.inf)
     log_nu = pm.Normal("log_nu", priors.nu_log_mean, priors.nu_log_sd)
     return pm.Deterministic("nu", pt.exp(log_nu))

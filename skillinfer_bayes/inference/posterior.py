@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -20,6 +21,12 @@ from skillinfer_bayes.inference.design import Design
 
 type FloatArray = NDArray[np.float64]
 
+CLASS_DIMS: dict[str, tuple[str, ...]] = {
+    "class_means": ("class", "skill"),
+    "class_covariance": ("skill", "skill_bis"),
+    "class_weights": ("class",),
+    "class_scales": ("class",),
+}
 DIMS: dict[str, tuple[str, ...]] = {
     "mu": ("skill",),
     "covariance": ("skill", "skill_bis"),
@@ -29,11 +36,27 @@ DIMS: dict[str, tuple[str, ...]] = {
     "effects": ("effect", "factor"),
     "group_sd": (),
     "agent_noise_sd": (),
+    **CLASS_DIMS,
 }
 # With a scale per cell the covariance is not stored: it is made of the loadings and own sds.
 CELL_MARK = "agent_noise_sd"
-KEPT = (*DIMS, "general", "own_log_mean", "own_log_spread", "skill_spread")
+KEPT = (*DIMS, "general", "own_log_mean", "own_log_spread", "skill_spread", "class_sd")
 KEPT_STATS = ("diverging", "energy", "n_steps", "depth", "tree_depth", "step_size", "lp", "logp")
+
+
+class Classes(NamedTuple):
+    """Latent classes of agents under S posterior draws, in no order that means anything.
+
+    means : (S, C, K), of agents without covariates and groups, working scale
+    covariance : (S, K, K), of a class of scale 1
+    weights : (S, C), adding up to one
+    scales : (S, C), which multiply standard deviations
+    """
+
+    means: FloatArray
+    covariance: FloatArray
+    weights: FloatArray
+    scales: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +80,12 @@ class Posterior:
         if "posterior" not in self.tree.children:
             raise PopulationFileError("the draws hold no group 'posterior'")
         posterior = self.tree.children["posterior"].to_dataset()
-        by_cell = CELL_MARK in posterior.data_vars
-        for name in ("mu", "loadings", "own_sd", "nu") if by_cell else ("mu", "covariance"):
+        needed: tuple[str, ...] = ("mu", "covariance")
+        if CELL_MARK in posterior.data_vars:
+            needed = ("mu", "loadings", "own_sd", "nu")
+        elif any(name in posterior.data_vars for name in CLASS_DIMS):
+            needed += tuple(CLASS_DIMS)
+        for name in needed:
             if name not in posterior.data_vars:
                 raise PopulationFileError(f"the posterior holds no variable {name!r}")
         for name, dims in DIMS.items():
@@ -96,13 +123,33 @@ class Posterior:
 
     @cached_property
     def covariance(self) -> FloatArray:
-        """Population covariances, (S, K, K); with Student-t tails, its scale matrices."""
+        """Population covariances, (S, K, K); with Student-t tails, its scale matrices.
+
+        With latent classes, of all of them together.
+        """
         if not self.by_cell:
             return self._flat("covariance")
         shared = self.loadings @ np.swapaxes(self.loadings, 1, 2)
         diagonal = np.arange(shared.shape[1])
         shared[:, diagonal, diagonal] += self.own_sd**2
         return shared
+
+    @cached_property
+    def classes(self) -> Classes | None:
+        """What the population is made of, where agents come from latent classes."""
+        if not self.by_class:
+            return None
+        return Classes(*(self._flat(name) for name in CLASS_DIMS))
+
+    @property
+    def by_class(self) -> bool:
+        """Whether agents come from latent classes (tails "class")."""
+        return "class_means" in self._dataset
+
+    @cached_property
+    def row_covariance(self) -> FloatArray:
+        """Covariances of a row about its mean, (S, K, K): with classes, of one of scale 1."""
+        return self.covariance if self.classes is None else self.classes.covariance
 
     @property
     def by_cell(self) -> bool:
@@ -186,6 +233,8 @@ def tidy_posterior(
         posterior = posterior.assign_coords(factor=np.arange(posterior.sizes["factor"]))
     if "effect" in posterior.dims:
         posterior = posterior.assign_coords(effect=list(design.labels))
+    if "class" in posterior.dims:
+        posterior = posterior.assign_coords({"class": np.arange(posterior.sizes["class"])})
     stats = tree.children["sample_stats"].to_dataset()
     stats = stats[[name for name in KEPT_STATS if name in stats]]
     return posterior, stats.assign_coords(chain=posterior["chain"], draw=posterior["draw"])

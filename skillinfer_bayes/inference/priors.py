@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, get_args
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
 
 type Covariance = Literal["auto", "lkj", "factor_lkj", "factor"]
-type Tails = Literal["auto", "normal", "agent", "cell"]
+type Tails = Literal["auto", "normal", "agent", "cell", "class"]
 type Sampler = Literal["nutpie", "pymc", "numpyro"]
 
 DENSE_UP_TO = 40
@@ -67,11 +67,13 @@ class Priors:
     covariance : {"auto", "lkj", "factor_lkj", "factor"}, default "auto"
         `"lkj"`: D Omega D alone. `"factor_lkj"`: shared factors plus D Omega D. `"factor"`: shared
         factors plus independent rests. `"auto"`: `"factor_lkj"` up to 40 skills, else `"factor"`.
-    tails : {"auto", "normal", "agent", "cell"}, default "auto"
+    tails : {"auto", "normal", "agent", "cell", "class"}, default "auto"
         What may be far from the pattern. `"normal"`: nothing. `"agent"`: all of an agent's skills
         together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,
-        and some agents more than others; `"factor"` only. `"auto"`: `"cell"` for `"factor"` and
-        `"agent"` otherwise, as long as the history is small enough for it to be quick (5,000 and
+        and some agents more than others; `"factor"` only. `"class"`: agents come from latent
+        classes, each with a mean and a scale of its own, so that the population may be lumpy,
+        bent or heavy-tailed. `"auto"`: `"cell"` for `"factor"`, `"agent"` for `"lkj"` and
+        `"class"` for `"factor_lkj"`, as long as the history is small enough for it to be quick (5,000 and
         20,000 scores).
     rank : int, optional
         Number of shared factors. Default: one per five skills, at least 2, at most 10, and at
@@ -100,6 +102,13 @@ class Priors:
     skill_spread_sd : float, default 0.5
         Half-normal scale of the sd, between skills, of the log of a skill's scale; `"cell"` tails
         only, where few scores say how widely a skill spreads.
+    n_classes : int, default 12
+        Number of latent classes, tails `"class"` only; more than needed does no harm.
+    class_sd : float, default 2.0
+        Half-normal scale of the distance between classes, in units of the distance between agents
+        of a class.
+    class_scale_sd : float, default 0.5
+        Prior sd of the log of a class's scale.
     agent_noise_sd : float, default 0.3
         Half-normal scale of the sd, between agents, of log noise; `"cell"` tails only.
 
@@ -125,6 +134,9 @@ class Priors:
     group_sd: float = 0.5
     covariate_sd: float = 0.5
     skill_spread_sd: float = 0.5
+    n_classes: int = 12
+    class_sd: float = 2.0
+    class_scale_sd: float = 0.5
     agent_noise_sd: float = 0.3
 
     def __post_init__(self) -> None:
@@ -141,6 +153,7 @@ class Priors:
             )
         if self.rank is not None:
             _require_count(self, "rank", low=1)
+        _require_count(self, "n_classes", low=1)
         for field in dataclasses.fields(self):
             if field.name == "mean_sd" and self.mean_sd is None:
                 continue
@@ -157,6 +170,11 @@ class Priors:
     def to_dict(self) -> dict[str, Any]:
         """Give every field as plain data."""
         return dataclasses.asdict(self)
+
+    @property
+    def by_agent(self) -> bool:
+        """Whether the likelihood needs every agent's row, however many are alike."""
+        return self.tails in ("agent", "class")
 
     @property
     def shift_sd(self) -> float:
@@ -184,6 +202,8 @@ class Priors:
                 tails = "normal"
             else:
                 tails = "cell" if by_cell else "agent"
+                if covariance == "factor_lkj":
+                    tails = "class"
         if rank is None:
             rank = min(math.ceil(n_skills / SKILLS_PER_FACTOR), MOST_FACTORS)
             if n_scores is not None:

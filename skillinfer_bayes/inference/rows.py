@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD, WorkingData
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.priors import Priors
+from skillinfer_bayes.inference.priors import Priors, Tails
 
 DEFAULT_ERROR_VAR = DEFAULT_ERROR_SD**2
+# Classes are of single agents, so their rows are never collapsed.
+CLASS_DATA = ("values", "observed", "error_var")
 
 type FloatArray = NDArray[np.float64]
 
@@ -55,9 +57,11 @@ class Cells(NamedTuple):
     design: FloatArray
 
 
-def model_data(rows: Rows | Cells) -> dict[str, NDArray[Any]]:
-    """Give the arrays that the model holds as data: all, but a design without columns."""
+def model_data(rows: Rows | Cells, tails: Tails) -> dict[str, NDArray[Any]]:
+    """Give the arrays that the model holds as data: what its likelihood takes, and the design."""
     arrays = rows._asdict()
+    if tails == "class":
+        arrays = {name: arrays[name] for name in (*CLASS_DATA, "design")}
     if not rows.design.shape[1]:
         del arrays["design"]
     return arrays
@@ -159,4 +163,4 @@ def rows_of(history: History, priors: Priors) -> Rows | Cells:
     data, design = history.working(), Design.of(history).of_history(history)
     if priors.tails == "cell":
         return list_cells(data, design, history.scales.typical)
-    return collapse_rows(data, keep_agents=priors.tails == "agent", design=design)
+    return collapse_rows(data, keep_agents=priors.by_agent, design=design)

@@ -21,7 +21,7 @@ from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.model import build_model_of_rows
-from skillinfer_bayes.inference.posterior import DIMS, KEPT, attach_history, tidy_posterior
+from skillinfer_bayes.inference.posterior import CLASS_DIMS, DIMS, KEPT, attach_history, tidy_posterior
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 from skillinfer_bayes.inference.rows import Cells, Rows, collapse_rows, model_data, rows_of
 
@@ -143,7 +143,7 @@ def draw_prior(
     ----------
     skills : sequence of K str
     priors : Priors
-        Resolved; tails "normal" or "agent", no groups and no covariates.
+        Resolved; any tails but "cell", no groups and no covariates.
     draws : int
     random_seed : int
 
@@ -158,15 +158,17 @@ def draw_prior(
         If the tails are "cell", where a covariance does not say everything.
     """
     if priors.tails == "cell":
-        raise ConfigError("`priors` must have tails 'normal' or 'agent', got 'cell'")
+        raise ConfigError("`priors` must have tails 'normal', 'agent' or 'class', got 'cell'")
     no_scores = WorkingData(np.full((1, len(skills)), np.nan), None)
     model = build_model_of_rows(collapse_rows(no_scores, keep_agents=True), skills, priors)
-    names = [name for name in ("mu", "covariance", "nu") if name in model.named_vars]
+    names = [name for name in ("mu", "covariance", "nu", *CLASS_DIMS) if name in model.named_vars]
     with quiet_blas_warning():
         values = pm.draw([model[name] for name in names], draws=draws, random_seed=random_seed)
     dims = {name: ("chain", "draw", *DIMS[name]) for name in names}
     coords = {"chain": [0], "draw": np.arange(draws)}
     coords |= {"skill": list(skills), "skill_bis": list(skills)}
+    if priors.tails == "class":
+        coords["class"] = np.arange(priors.n_classes)
     return xr.Dataset(
         {name: (dims[name], value[None]) for name, value in zip(names, values, strict=True)},
         coords=coords,
@@ -234,7 +236,7 @@ def _compiled_for(job: _Job, stopwatch: Stopwatch) -> Any:
             if len(_compiled) > MAX_COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)
-        return _compiled[key].with_data(**model_data(job.rows))
+        return _compiled[key].with_data(**model_data(job.rows, job.priors.tails))
 
 
 def _run_nutpie(job: _Job, progressbar: bool, stopwatch: Stopwatch) -> xr.DataTree:

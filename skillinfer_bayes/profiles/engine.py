@@ -131,6 +131,7 @@ class Engine:
         rows = self.conditioner
         many = method == "fast" or (method == "auto" and len(evidence.agents) > FAST_FROM)
         plain = not evidence.design.shape[1] and not evidence.reweight
+        plain = plain and not self.posterior.by_class
         if many and plain and isinstance(rows, RowConditioner):
             self._fill_fast(rows, result, evidence, tails, kind)
         else:

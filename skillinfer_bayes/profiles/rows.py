@@ -1,4 +1,4 @@
-"""Conditioning a population whose agents are rows of a multivariate Gaussian or Student-t.
+"""Conditioning a population whose agents are rows of a Gaussian, a Student-t, or latent classes.
 
 With Student-t rows each posterior draw s carries a draw of the agent's chi-squared variable, so
 that the conditional of a draw is a Gaussian again and everything downstream is a mixture of
@@ -9,7 +9,7 @@ doi:10.1080/00031305.2016.1164756)::
     theta | y, c ~ Normal(m_s, V_s (nu + q) / c),   c ~ chi-squared(nu + m)
 
 m_s and V_s are the Gaussian's. The c of all draws are a stratified sample, the same for every
-agent.
+agent. With latent classes each posterior draw carries a draw of the agent's class in the same way.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv, gammaln
+from scipy.special import gammaincinv, gammaln, logsumexp
 
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.profiles.conditioning import Conditional, condition, solve_spd
 from skillinfer_bayes.profiles.evidence import Evidence, Group
+from skillinfer_bayes.profiles.latent_classes import class_terms, draw_class
 from skillinfer_bayes.profiles.moments import Widening
 
 type FloatArray = NDArray[np.float64]
@@ -51,15 +52,17 @@ class RowConditioner:
             yield group, condition(covariance, group.observed, group.error_var)
 
     def _covariance(self, unknown_group: bool) -> FloatArray:
-        """Covariances (S, K, K); a group that the history lacks adds its own spread."""
+        """Covariances (S, K, K) of a row; a group that the history lacks adds its own spread."""
         if not unknown_group:
-            return self.posterior.covariance
+            return self.posterior.row_covariance
         pull = self.posterior.group_sd[:, None, None] * self.posterior.loadings
-        return self.posterior.covariance + pull @ np.swapaxes(pull, 1, 2)
+        return self.posterior.row_covariance + pull @ np.swapaxes(pull, 1, 2)
 
     def _mean(self, design: FloatArray) -> FloatArray:
-        """Give the population means of agents with these designs, (S, A or 1, K)."""
+        """Give the means of agents with these designs, (S, A or 1, K), less their classes'."""
         mean = self.posterior.mean[:, None, :]
+        if self.posterior.by_class:
+            mean = np.zeros_like(mean)
         if not design.shape[1]:
             return mean
         pull = design @ self.posterior.effects
@@ -99,11 +102,15 @@ class RowConditioner:
         widening : (S, a or 1), what variances are multiplied by
         """
         n_draws, n_skills = self.posterior.mean.shape
-        size = max(1, CHUNK_CELLS // (n_draws * n_skills))
+        classes = self.posterior.classes
+        wide = n_skills if classes is None else max(n_skills, classes.weights.shape[1])
+        size = max(1, CHUNK_CELLS // (n_draws * wide))
         for group, given in self.groups(evidence):
-            precision = None
+            precision = root = None
             if self.heavy:
                 precision = precision_of(self._covariance(group.unknown_group), given, group)
+            elif classes is not None:
+                root = self.root(group)
             for start in range(0, len(group.agents), size):
                 part = slice(start, start + size)
                 mean = self._mean(group.design[part])
@@ -113,6 +120,11 @@ class RowConditioner:
                     quad = np.einsum("sam,smn,san->sa", residual, precision, residual)
                     c = self.chi2(len(given.observed))
                     widening = (self.posterior.nu[:, None] + quad) / c[:, None]
+                elif root is not None and classes is not None:
+                    terms = class_terms(classes, root, residual, given.observed)
+                    drawn = draw_class(classes, terms, self._levels)
+                    mean, widening = mean + drawn.mean, drawn.scale**2
+                    residual = residual - drawn.mean[:, :, given.observed]
                 yield group, group.agents[part], given, mean + residual @ given.gain, widening
 
     def measured_covariance(self, group: Group) -> FloatArray:
@@ -125,7 +137,10 @@ class RowConditioner:
         return np.linalg.cholesky(self.measured_covariance(group))
 
     def residuals(self, group: Group) -> FloatArray:
-        """Distances of a group's measurements from the population's means, (S, a, m)."""
+        """Distances of a group's measurements from the means, (S, a, m); with classes, from zero.
+
+        What covariates and groups add is taken off.
+        """
         residual: FloatArray = group.values - self._mean(group.design)[:, :, group.observed]
         return residual
 
@@ -137,12 +152,25 @@ class RowConditioner:
         result = np.zeros((len(self.posterior.mean), len(evidence.agents)))
         for group in evidence.groups():
             m = len(group.observed)
-            if m:
+            if m and self.posterior.by_class:
+                result[:, group.agents] = self.mixture_log_density(group)
+            elif m:
                 root = self.root(group)
                 half_log_det = np.log(np.einsum("smm->sm", root)).sum(axis=1)[:, None]
                 quad = squared_distances(root, self.residuals(group))
                 result[:, group.agents] = -half_log_det - self._tail(quad, m)
         return result
+
+    def class_terms(self, group: Group, residual: FloatArray | None = None) -> FloatArray:
+        """Log of weight times density of each class, (S, a, C); at other residuals if given."""
+        at = self.residuals(group) if residual is None else residual
+        classes = self.posterior.classes
+        assert classes is not None
+        return class_terms(classes, self.root(group), at, group.observed)
+
+    def mixture_log_density(self, group: Group, residual: FloatArray | None = None) -> FloatArray:
+        """Log density of a group's measurements, classes summed out, (S, a)."""
+        return np.asarray(logsumexp(self.class_terms(group, residual), axis=2))
 
     def _tail(self, quad: FloatArray, m: int) -> FloatArray:
         """Minus the log density less the determinant's part, (S, A), up to a constant."""
@@ -189,7 +217,7 @@ class RowConditioner:
         """
         rng = np.random.default_rng(self.posterior.seed)
         shape = self.posterior.mean.shape
-        chol = np.linalg.cholesky(self.posterior.covariance)
+        chol = np.linalg.cholesky(self.posterior.row_covariance)
         theta = np.einsum("skj,sj->sk", chol, rng.standard_normal(shape))
         error, fresh = rng.standard_normal(shape), rng.standard_normal(shape)
         shared = rng.standard_normal(self.posterior.loadings[:, 0].shape)
