@@ -4,7 +4,9 @@ With measurements y of covariance C = Sigma_JJ + S_J and P = C^-1, score j given
 normal about y_j - [P (y - mu)]_j / P_jj with variance 1 / P_jj (Sundararajan and Keerthi (2001),
 doi:10.1162/08997660151134343). A Student-t row gives a Student-t with nu + m - 1 degrees of
 freedom and that variance times (nu + q_j) / (nu + m - 1), q_j being the squared distance of the
-other scores (Ding (2016), doi:10.1080/00031305.2016.1164756).
+other scores (Ding (2016), doi:10.1080/00031305.2016.1164756). With latent classes it is a mixture
+of the classes' normals, weighed by what the other scores say of the class: by weight times density
+of all scores, over the score's own given the others.
 
 The draws have seen the score too; they are weighed by the inverse of its density, with the largest
 weights cut off (Ionides (2008), doi:10.1198/106186008X320456).
@@ -18,11 +20,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import gammaln, ndtr, stdtr
+from scipy.special import gammaln, logsumexp, ndtr, stdtr
 from scipy.stats import false_discovery_control
 
 from skillinfer_bayes.checks.leave_out_cells import scaled_score_by_score
-from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.posterior import Classes, Posterior
 from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence, Group
 from skillinfer_bayes.profiles.rows import RowConditioner
@@ -32,6 +34,7 @@ type IndexArray = NDArray[np.intp]
 
 FEWEST_SCORES = 8
 CHUNK_CELLS = 4_000_000
+LOG_2PI = math.log(2.0 * math.pi)
 
 
 def leave_one_score_out(posterior: Posterior, evidence: Evidence) -> pd.DataFrame:
@@ -77,7 +80,10 @@ def _given_others(
     for group in evidence.groups():
         if not len(group.observed):
             continue
-        size = max(1, CHUNK_CELLS // (len(posterior.mean) * len(group.observed)))
+        wide = len(group.observed)
+        if posterior.classes is not None:
+            wide = max(wide, posterior.classes.weights.shape[1])
+        size = max(1, CHUNK_CELLS // (len(posterior.mean) * wide))
         for start in range(0, len(group.agents), size):
             part = group._replace(
                 agents=group.agents[start : start + size],
@@ -90,6 +96,8 @@ def _given_others(
 def score_by_score(rows: RowConditioner, group: Group) -> tuple[FloatArray, FloatArray]:
     """Probability below, and log density of, each score given the others, (S, a, m) each."""
     precision = np.linalg.inv(rows.measured_covariance(group))
+    if rows.posterior.classes is not None:
+        return _of_classes(rows, group, rows.posterior.classes, precision)
     m = precision.shape[1]
     residual = rows.residuals(group)
     pulled = residual @ precision
@@ -108,6 +116,30 @@ def score_by_score(rows: RowConditioner, group: Group) -> tuple[FloatArray, Floa
     density = constant - 0.5 * np.log(degrees * math.pi * scale2)
     density = density - 0.5 * (degrees + 1.0) * np.log1p(t2 / degrees)
     return stdtr(degrees, deviation / np.sqrt(scale2)), density
+
+
+def _of_classes(
+    rows: RowConditioner, group: Group, classes: Classes, precision: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Give the same where agents come from latent classes."""
+    root = np.sqrt(np.einsum("smm->sm", precision))[:, None, :]
+    residual = rows.residuals(group) @ precision / root
+    centre = classes.means[:, :, group.observed] @ precision / root
+    scale = classes.scales[:, :, None]
+    log_norm = np.log(scale / root) + 0.5 * LOG_2PI
+    together = rows.class_terms(group)
+    below, density = np.empty((2, *residual.shape))
+    for agent in range(residual.shape[1]):  # one at a time: there are C numbers per score
+        z = (residual[:, agent, None] - centre) / scale
+        weight = 0.5 * z**2 + log_norm
+        weight += together[:, agent, :, None]
+        highest = weight.max(axis=1)
+        weight = np.exp(weight - highest[:, None])
+        total = weight.sum(axis=1)
+        below[:, agent] = (weight * ndtr(z)).sum(axis=1) / total
+        density[:, agent] = logsumexp(together[:, agent], axis=1)[:, None] - highest
+        density[:, agent] -= np.log(total)
+    return below, density
 
 
 def _weighed(below: FloatArray, density: FloatArray) -> tuple[FloatArray, FloatArray]:

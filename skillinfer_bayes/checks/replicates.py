@@ -18,6 +18,7 @@ from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import DIMS, Posterior
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.profiles.evidence import Evidence
+from skillinfer_bayes.profiles.latent_classes import draw_classes
 
 type FloatArray = NDArray[np.float64]
 
@@ -76,14 +77,46 @@ def prior_population(
     drawn["own_sd"] = own
     if rank:
         drawn["loadings"] = loadings
-    if priors.tails != "cell":
+    if priors.tails == "class":
+        drawn |= _classes(drawn["mu"], loadings, root, priors, rng)
+    elif priors.tails != "cell":
         drawn["covariance"] = root @ np.swapaxes(root, 1, 2)
         drawn["covariance"] += loadings @ np.swapaxes(loadings, 1, 2)
-    if priors.tails != "normal":
+    if priors.tails in ("agent", "cell"):
         drawn["nu"] = np.exp(rng.normal(priors.nu_log_mean, priors.nu_log_sd, n_draws))
     if design is not None and design.n_columns:
         drawn |= _effects(design, priors, rank, n_draws, rng)
     return _as_posterior(skills, drawn)
+
+
+def _classes(
+    centre: FloatArray,
+    loadings: FloatArray,
+    root: FloatArray,
+    priors: Priors,
+    rng: np.random.Generator,
+) -> dict[str, FloatArray]:
+    """Latent classes about a centre (S, K), and mean and covariance of all of them together."""
+    n_draws, n_skills, rank = loadings.shape
+    size = (n_draws, priors.n_classes)
+    weights = rng.dirichlet(np.ones(priors.n_classes), n_draws)
+    apart = priors.class_sd * np.abs(rng.standard_normal((n_draws, 1, 1)))
+    shift = rng.standard_normal((*size, rank)) @ np.swapaxes(loadings, 1, 2)
+    shift += rng.standard_normal((*size, n_skills)) @ np.swapaxes(root, 1, 2)
+    means = centre[:, None, :] + apart * shift
+    scales = np.exp(priors.class_scale_sd * rng.standard_normal(size))
+    within = root @ np.swapaxes(root, 1, 2) + loadings @ np.swapaxes(loadings, 1, 2)
+    mu = np.einsum("sc,sck->sk", weights, means)
+    off = means - mu[:, None, :]
+    between = np.einsum("sc,sck,scj->skj", weights, off, off)
+    return {
+        "class_means": means,
+        "class_covariance": within,
+        "class_weights": weights,
+        "class_scales": scales,
+        "mu": mu,
+        "covariance": (weights * scales**2).sum(axis=1)[:, None, None] * within + between,
+    }
 
 
 def _effects(
@@ -142,7 +175,9 @@ def replicate(posterior: Posterior, evidence: Evidence, rng: np.random.Generator
     """
     n_draws, n_skills = posterior.mean.shape
     shape = (n_draws, len(evidence.agents), n_skills)
-    mean = np.broadcast_to(posterior.mean[:, None, :], shape)
+    mean, scale = np.broadcast_to(posterior.mean[:, None, :], shape), None
+    if posterior.classes is not None:
+        mean, scale = draw_classes(posterior.classes, shape[1], rng)
     if evidence.design.shape[1]:
         pull = evidence.design @ posterior.effects
         mean = mean + pull @ np.swapaxes(posterior.loadings, 1, 2)
@@ -150,12 +185,14 @@ def replicate(posterior: Posterior, evidence: Evidence, rng: np.random.Generator
     if posterior.by_cell:
         deviation = _by_cell(posterior, error_sd, shape, rng)
     else:
-        root = np.linalg.cholesky(posterior.covariance)
+        root = np.linalg.cholesky(posterior.row_covariance)
         deviation = rng.standard_normal(shape) @ np.swapaxes(root, 1, 2)
         deviation += error_sd * rng.standard_normal(shape)
         nu = posterior.nu[:, None]
         if np.isfinite(nu).all():
-            deviation *= np.sqrt(nu / rng.chisquare(nu, shape[:2]))[:, :, None]
+            scale = np.sqrt(nu / rng.chisquare(nu, shape[:2]))
+        if scale is not None:
+            deviation *= scale[:, :, None]
     return np.where(evidence.observed, mean + deviation, np.nan)
 
 

@@ -1,7 +1,7 @@
 """Which latent class an agent is of, given its scores; arrays only.
 
-Class c of posterior draw s has weight w_c, mean m_c and covariance t_c^2 A about it, A being that of
-the measurements, errors included, for a scale of 1. Its responsibility for measurements y is
+Class c of posterior draw s has weight w_c, mean m_c and covariance t_c^2 A about it, A being that
+of the measurements, errors included, for a scale of 1. Its responsibility for measurements y is
 proportional to w_c Normal(y; m_cJ, t_c^2 A) (McLachlan and Peel (2000), Finite Mixture Models,
 doi:10.1002/0471721182, section 2.8).
 
@@ -89,10 +89,15 @@ def draw_agents(
     classes: Classes, root: FloatArray, observed: NDArray[np.intp], rng: np.random.Generator
 ) -> FloatArray:
     """One agent's measurements per posterior draw, (S, m); `root` as in `class_terms`."""
-    below = classes.weights.cumsum(axis=1)
-    level = rng.random((len(below), 1)) * below[:, -1:]
-    chosen = (level > below[:, :-1]).sum(axis=1)
-    draw = np.arange(len(below))
+    drawn = draw_classes(classes, 1, rng)
     noise = np.einsum("smn,sn->sm", root, rng.standard_normal(root.shape[:2]))
-    scaled = classes.scales[draw, chosen][:, None] * noise
-    return np.asarray(classes.means[draw, chosen][:, observed] + scaled)
+    return np.asarray(drawn.mean[:, 0, observed] + drawn.scale * noise)
+
+
+def draw_classes(classes: Classes, n_agents: int, rng: np.random.Generator) -> Drawn:
+    """Draw the classes of agents of whom nothing is known."""
+    below = classes.weights.cumsum(axis=1)[:, None, :]
+    level = rng.random((len(below), n_agents, 1)) * below[:, :, -1:]
+    chosen = (level > below[:, :, :-1]).sum(axis=2)
+    draw = np.arange(len(below))[:, None]
+    return Drawn(classes.means[draw, chosen], classes.scales[draw, chosen])

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, gammaln, logsumexp
 
-from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.posterior import Classes, Posterior
 from skillinfer_bayes.profiles.conditioning import Conditional, condition, solve_spd
 from skillinfer_bayes.profiles.evidence import Evidence, Group
 from skillinfer_bayes.profiles.latent_classes import class_terms, draw_class
@@ -164,13 +164,25 @@ class RowConditioner:
     def class_terms(self, group: Group, residual: FloatArray | None = None) -> FloatArray:
         """Log of weight times density of each class, (S, a, C); at other residuals if given."""
         at = self.residuals(group) if residual is None else residual
-        classes = self.posterior.classes
-        assert classes is not None
-        return class_terms(classes, self.root(group), at, group.observed)
+        return class_terms(self._classes, self.root(group), at, group.observed)
+
+    @property
+    def _classes(self) -> Classes:
+        if self.posterior.classes is None:
+            raise TypeError("the population has no latent classes")
+        return self.posterior.classes
 
     def mixture_log_density(self, group: Group, residual: FloatArray | None = None) -> FloatArray:
-        """Log density of a group's measurements, classes summed out, (S, a)."""
-        return np.asarray(logsumexp(self.class_terms(group, residual), axis=2))
+        """Log density of a group's measurements, classes summed out; at other residuals if given.
+
+        (S, a), without the constant -m log(2 pi) / 2.
+        """
+        at = self.residuals(group) if residual is None else residual
+        classes, root = self._classes, self.root(group)
+        size = max(1, CHUNK_CELLS // classes.weights.size)
+        chunks = (at[:, start : start + size] for start in range(0, at.shape[1], size))
+        terms = (class_terms(classes, root, chunk, group.observed) for chunk in chunks)
+        return np.concatenate([logsumexp(chunk, axis=2) for chunk in terms], axis=1)
 
     def _tail(self, quad: FloatArray, m: int) -> FloatArray:
         """Minus the log density less the determinant's part, (S, A), up to a constant."""

@@ -6,7 +6,8 @@ Nadarajah (2004), Multivariate t Distributions and Their Applications,
 doi:10.1017/CBO9780511550683, section 1.3). Where every score has a scale of its own there is no
 such law; there each posterior draw's distance is set against that of one simulated agent (Gelman,
 Meng and Stern (1996), Posterior predictive assessment of model fitness via realized
-discrepancies, Statistica Sinica 6).
+discrepancies, Statistica Sinica 6). With latent classes it is densities that are compared in this
+way, for a population of several clusters has no middle to be far from.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc, fdtrc
 
-from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.posterior import Classes, Posterior
 from skillinfer_bayes.profiles.evidence import Evidence, Group
+from skillinfer_bayes.profiles.latent_classes import draw_agents
 from skillinfer_bayes.profiles.rows import RowConditioner, squared_distances
 
 type FloatArray = NDArray[np.float64]
@@ -36,8 +38,9 @@ def surprise(posterior: Posterior, evidence: Evidence) -> FloatArray:
     Returns
     -------
     array of shape (A,)
-        Probability that an agent of the population is at least as far from its mean; 1 for an
-        agent of whom nothing was measured. Small: the profile extrapolates.
+        Probability that an agent of the population is at least as far from its mean, with latent
+        classes that it lies where agents are no denser; 1 for an agent of whom nothing was
+        measured. Small: the profile extrapolates.
     """
     # a probability per draw and agent: of all agents at once it can take gigabytes
     starts = range(0, max(len(evidence.agents), 1), CHUNK_AGENTS)
@@ -53,6 +56,11 @@ def tail_probabilities(posterior: Posterior, evidence: Evidence) -> FloatArray:
         m = len(group.observed)
         if not m:
             continue
+        if posterior.classes is not None:
+            simulated = _simulated_agents(rows, group, posterior.classes)
+            theirs = rows.mixture_log_density(group, simulated)
+            result[:, group.agents] = theirs <= rows.mixture_log_density(group)
+            continue
         root = rows.root(group)
         quad = squared_distances(root, rows.residuals(group))
         if posterior.by_cell:
@@ -63,6 +71,15 @@ def tail_probabilities(posterior: Posterior, evidence: Evidence) -> FloatArray:
         else:
             result[:, group.agents] = chdtrc(m, quad)
     return result
+
+
+def _simulated_agents(rows: RowConditioner, group: Group, classes: Classes) -> FloatArray:
+    """One agent per posterior draw, (S, 1, m), of a class of its own; seeded as below.
+
+    Without covariates and groups, which move the simulated agent and the judged one alike.
+    """
+    rng = np.random.default_rng([rows.posterior.seed, 2])
+    return draw_agents(classes, rows.root(group), group.observed, rng)[:, None, :]
 
 
 def _simulated_deviations(posterior: Posterior, group: Group) -> FloatArray:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from latent_class_examples import density as density_of_classes
+from latent_class_examples import with_classes
 from scipy.integrate import quad
 from scipy.stats import kstest, multivariate_normal, multivariate_t
 
+from skillinfer_bayes.checks import leave_out
 from skillinfer_bayes.checks.leave_out import (
     adjusted,
     leave_one_score_out,
@@ -16,6 +19,7 @@ from skillinfer_bayes.checks.leave_out import (
 )
 from skillinfer_bayes.checks.replicates import replicate
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.population import Population
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
 from skillinfer_bayes.profiles.rows import RowConditioner
 from skillinfer_bayes.testing import fake_population, population_of_draws, simulate_history
@@ -55,9 +59,71 @@ def test_conditionals_are_ratios_of_densities(tails: str) -> None:
             assert density[draw, 0, column] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("tails", ["normal", "agent"])
+@pytest.fixture
+def of_classes() -> Population:
+    """Three classes, two groups, empty cells."""
+    scores = simulate_history(30, 4, missing=0.3, bounded=False, random_seed=5).scores
+    history = History.from_dataframe(scores, groups=["x", "y"] * 15, scale="unbounded")
+    return with_classes(fake_population(history, chains=1, draws=3))
+
+
+@pytest.mark.parametrize("n_seen", [2, 3, 4])
+def test_conditionals_of_classes_are_ratios_of_densities(
+    of_classes: Population, n_seen: int
+) -> None:
+    posterior = of_classes.posterior
+    rows, evidence = RowConditioner(posterior), evidence_of_history(of_classes.history)
+    group = next(group for group in evidence.groups() if len(group.observed) == n_seen)
+    below, density = score_by_score(rows, group)
+    seen, row = group.observed, group.values[-1]
+    for draw in range(3):
+        pull = posterior.loadings[draw, seen] @ posterior.effects[draw].T @ group.design[-1]
+
+        def at(points, chosen, draw=draw, pull=pull):
+            error = group.error_var[chosen]
+            return density_of_classes(
+                points, posterior, draw, seen[chosen], error, shift=pull[chosen]
+            )
+
+        for column in range(n_seen):
+            others = np.delete(np.arange(n_seen), column)
+            rest = at(row[others], others)
+
+            def joint(value, column=column, at=at):
+                moved = row.copy()
+                moved[column] = value
+                return at(moved, np.arange(n_seen))
+
+            mass = quad(joint, -30.0, row[column], epsabs=1e-12, limit=200)[0]
+            assert below[draw, -1, column] == pytest.approx(mass / rest, abs=1e-6)
+            expected = np.log(at(row, np.arange(n_seen)) / rest)
+            assert density[draw, -1, column] == pytest.approx(expected)
+
+
+def test_a_lone_score_of_a_class_agent_is_judged_by_all_classes() -> None:
+    posterior = with_classes(fake_population(chains=1, draws=1)).posterior
+    values = np.full((1, 6), np.nan)
+    values[0, 2] = 0.7
+    evidence = Evidence(("x",), values, np.full((1, 6), 0.01), values)
+    found = leave_one_score_out(posterior, evidence)
+    line = np.linspace(-20.0, 0.7, 20_001)
+    law = density_of_classes(line[:, None], posterior, 0, np.array([2]), np.array([0.01]))
+    assert found.loc[0, "pit"] == pytest.approx(np.trapezoid(law, line), abs=1e-5)
+    assert found.loc[0, "log_score"] == pytest.approx(np.log(law[-1]))
+
+
+def test_scores_of_classes_are_judged_alike_in_small_chunks(of_classes, monkeypatch) -> None:
+    evidence = evidence_of_history(of_classes.history)
+    whole = leave_one_score_out(of_classes.posterior, evidence)
+    monkeypatch.setattr(leave_out, "CHUNK_CELLS", 1)
+    pd.testing.assert_frame_equal(leave_one_score_out(of_classes.posterior, evidence), whole)
+
+
+@pytest.mark.parametrize("tails", ["normal", "agent", "class"])
 def test_pit_is_uniform_where_the_model_is_right(tails: str) -> None:
-    base = fake_population(tails=tails, chains=1, draws=1)
+    base = fake_population(tails="agent" if tails == "agent" else "normal", chains=1, draws=1)
+    if tails == "class":
+        base = with_classes(base)
     shape = (2000, 6)
     blank = Evidence(
         tuple(map(str, range(2000))), np.zeros(shape), np.full(shape, 0.01), np.zeros(shape)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from latent_class_examples import of_classes, with_classes
 from plots_helpers import check_readable, figure_of, pixels, row_names
 
 from skillinfer_bayes import History, Population, Task
@@ -43,13 +44,15 @@ def skill_names(count: int) -> list[str]:
 class Made:
     """A population without a fit, agents with some scores, and held-out predictions of them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, classes: bool = False) -> None:
         self.skills = skill_names(count)
         simulated = simulate_history(45, count, missing=0.2, random_seed=3)
         history = simulated.scores.set_axis(self.skills, axis="columns").iloc[5:]
         self.known = simulated.complete.set_axis(self.skills, axis="columns").iloc[:5]
         self.known.index = AGENTS
         self.population = fake_population(history, chains=2, draws=60, random_seed=1)
+        if classes:
+            self.population = with_classes(self.population)
         seen = np.random.default_rng(0).random(self.known.shape) < 0.4
         self.profiles = self.population.profiles(self.known.where(seen))
         self.task = dict(zip(self.skills, (1.0, 0.5, 0.3), strict=False))
@@ -133,12 +136,20 @@ FIGURES: dict[str, Callable[[Made], Any]] = {
     "pairs": lambda made: plots.plot_pairs(made.population, n=3),
     "prior_posterior": lambda made: plots.plot_prior_posterior(made.population, made.prior),
 }
+OF_POPULATIONS = [
+    name for name in FIGURES if not name.startswith(("methods", "pred", "cal", "learn", "sbc"))
+]
 BY_ARVIZ = {"trace", "rank", "energy", "pairs", "prior_posterior"}
 
 
 @pytest.fixture(scope="module")
 def few() -> Made:
     return Made(6)
+
+
+@pytest.fixture(scope="module")
+def few_classes() -> Made:
+    return Made(6, classes=True)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +183,13 @@ def test_every_figure_can_be_drawn_and_read(name, skills, few, many) -> None:
     assert dict(mpl.rcParams) == settings
     if name not in BY_ARVIZ:
         assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", OF_POPULATIONS)
+def test_figures_of_latent_classes_can_be_drawn_and_read(name, few_classes) -> None:
+    drawn = FIGURES[name](few_classes)
+    assert pixels(drawn)[..., :3].std() > 0.02
+    check_readable(drawn)
 
 
 def test_every_public_function_is_drawn_here() -> None:
@@ -292,6 +310,21 @@ def test_covariances_made_of_loadings_give_the_same_spectrum() -> None:
     dense = population_of_draws(by_cell.history, means, draws)
     lines = [plots.plot_spectrum(one).axes[0].lines[0].get_ydata() for one in (by_cell, dense)]
     np.testing.assert_allclose(*lines)
+
+
+def test_the_spectrum_of_classes_has_what_is_between_them() -> None:
+    shape = (2, 20)
+    apart = np.broadcast_to(np.array([[-2.0], [2.0]]), (*shape, 2, 6)).copy()
+    classes = of_classes(
+        fake_population(chains=2, draws=20),
+        weights=np.full((*shape, 2), 0.5),
+        means=apart,
+        scales=np.ones((*shape, 2)),
+        covariance=np.broadcast_to(np.eye(6), (*shape, 6, 6)).copy(),
+    )
+    shares = plots.plot_spectrum(classes).axes[0].lines[0].get_ydata()
+    # variances of 1 + 4 and covariances of 4 between all skills
+    np.testing.assert_allclose(shares, np.array([25.0, 1.0, 1.0, 1.0, 1.0, 1.0]) / 30.0)
 
 
 def test_two_skills_share_the_square_of_their_correlation() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import beta, kstest
+from latent_class_examples import with_classes
+from scipy.stats import beta, kstest, norm
 
 from skillinfer_bayes import History, Priors
 from skillinfer_bayes.checks.predictive import (
@@ -58,6 +61,59 @@ def test_the_prior_is_the_model_s(covariance: str, rng: np.random.Generator) -> 
         assert kstest(found, expected).pvalue > 0.005
 
 
+@pytest.mark.parametrize("covariance", ["lkj", "factor_lkj", "factor"])
+def test_the_prior_of_classes_is_the_model_s(covariance: str, rng: np.random.Generator) -> None:
+    from skillinfer_bayes.inference.sampling import draw_prior
+
+    # wide where it matters, so that Omega and D leave their mark on the classes
+    priors = Priors(covariance=covariance, tails="class", n_classes=3, eta=1.0, own_spread_sd=1.0)
+    priors = replace(priors, loading_sd=0.1, general_mean=0.0, general_sd=0.1).resolve(4, 100)
+    ours = prior_population(SKILLS, priors, 6000, rng)
+    drawn = draw_prior(SKILLS, priors, draws=3000, random_seed=3)
+    assert np.isinf(ours.nu).all()
+    names = ("class_means", "class_covariance", "class_weights", "class_scales")
+    stored = [drawn[name].values[0] for name in names]
+    for found, expected in zip(
+        _of_classes(ours.mean, ours.covariance, *ours.classes),
+        _of_classes(drawn["mu"].values[0], drawn["covariance"].values[0], *stored),
+        strict=True,
+    ):
+        assert kstest(found, expected).pvalue > 0.001
+
+
+def _of_classes(mean, covariance, means, within, weights, scales) -> list[np.ndarray]:
+    """Numbers of each draw that tell how classes are made and what they add up to."""
+    off = means - mean[:, None, :]
+    apart = means[:, 0] - means[:, 1]
+    return [
+        mean[:, 0],
+        covariance[:, 1, 1],
+        covariance[:, 0, 3],
+        within[:, 2, 2],
+        within[:, 1, 3],
+        means[:, 0, 3],
+        weights[:, 0],
+        np.log(scales[:, 1]),
+        apart[:, 0],
+        apart[:, 0] * apart[:, 3],
+        # distance between classes in units of what is within one
+        np.einsum("sk,sk->s", apart, np.linalg.solve(within, apart[:, :, None])[:, :, 0]),
+        off[:, 2, 1] * covariance[:, 1, 1],
+    ]
+
+
+def test_prior_classes_add_up_to_mean_and_covariance(rng: np.random.Generator) -> None:
+    posterior = prior_population(SKILLS, Priors(tails="class").resolve(4, 100), 20, rng)
+    means, within, weights, scales = posterior.classes
+    for draw in range(20):
+        second = np.zeros((4, 4))
+        for weight, mean, scale in zip(weights[draw], means[draw], scales[draw], strict=True):
+            second += weight * (scale**2 * within[draw] + np.outer(mean, mean))
+        mean = posterior.mean[draw]
+        np.testing.assert_allclose(mean, np.average(means[draw], axis=0, weights=weights[draw]))
+        np.testing.assert_allclose(posterior.covariance[draw] + np.outer(mean, mean), second)
+
+
 def test_the_prior_of_groups_and_covariates(rng: np.random.Generator) -> None:
     design = Design(("age",), np.zeros(1), np.ones(1), ("x", "y"))
     priors = Priors(covariate_sd=0.3, group_sd=0.8).resolve(4, 100)
@@ -84,6 +140,48 @@ def test_replicates_have_the_population_s_law(tails: str, rng: np.random.Generat
         expected = expected * nu / (nu - 2.0)
     np.testing.assert_allclose(table.mean(axis=0), posterior.mean[0], atol=0.03)
     np.testing.assert_allclose(np.cov(table.T), expected, atol=0.12)
+
+
+def test_replicates_of_classes_have_their_law(rng: np.random.Generator) -> None:
+    posterior = with_classes(fake_population(chains=1, draws=1)).posterior
+    shape = (20_000, 6)
+    values = np.zeros(shape)
+    evidence = Evidence(tuple(map(str, range(20_000))), values, np.full(shape, 0.04), values)
+    table = replicate(posterior, evidence, rng)[0]
+    means, within, weights, scales = (part[0] for part in posterior.classes)
+    within = within + 0.04 * np.eye(6)  # errors are widened with the rest of the row
+    direction = np.array([0.5, -1.0, 0.3, 0.0, 1.0, 0.2])
+    for onto in (*np.eye(6)[:3], np.ones(6), direction):
+        centre, sd = means @ onto, scales * np.sqrt(onto @ within @ onto)
+
+        def below(value, centre=centre, sd=sd):
+            return norm.cdf(value[:, None], centre, sd) @ weights
+
+        assert kstest(table @ onto, below).pvalue > 0.001
+
+
+def test_every_draw_s_table_has_that_draw_s_classes(rng: np.random.Generator) -> None:
+    posterior = with_classes(fake_population(chains=1, draws=3)).posterior
+    shape = (20_000, 6)
+    values = np.zeros(shape)
+    evidence = Evidence(tuple(map(str, range(20_000))), values, np.full(shape, 1e-6), values)
+    tables = replicate(posterior, evidence, rng)
+    for draw, table in enumerate(tables):
+        np.testing.assert_allclose(table.mean(axis=0), posterior.mean[draw], atol=0.08)
+        np.testing.assert_allclose(np.cov(table.T), posterior.covariance[draw], atol=0.25)
+
+
+def test_replicates_of_classes_move_with_groups_just_as_far() -> None:
+    scores = simulate_history(40, 4, bounded=False, random_seed=1).scores
+    history = History.from_dataframe(scores, groups=["x", "y"] * 20, scale="unbounded")
+    posterior = with_classes(fake_population(history, chains=1, draws=2)).posterior
+    evidence = evidence_of_history(history)
+    still = replace(evidence, design=np.zeros_like(evidence.design))
+    moved, unmoved = (
+        replicate(posterior, one, np.random.default_rng(1)) for one in (evidence, still)
+    )
+    pull = np.einsum("skr,sgr->sgk", posterior.loadings, posterior.effects)
+    np.testing.assert_allclose((moved - unmoved)[:, :2], pull)
 
 
 def test_replicates_move_with_groups(rng: np.random.Generator) -> None:
