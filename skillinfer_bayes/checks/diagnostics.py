@@ -28,8 +28,8 @@ _PACKAGE = str(Path(__file__).parents[1])
 class Convergence:
     """Worst values over what the data identify: population means, scales and correlations.
 
-    Factor loadings flip sign and rotate between chains without any effect on predictions, so
-    they are left out.
+    Factor loadings flip sign and rotate between chains, and latent classes change places, without
+    any effect on predictions, so they are left out.
 
     Parameters
     ----------
@@ -139,8 +139,9 @@ def check_convergence(tree: xr.DataTree) -> Convergence:
 def identified_quantities(posterior: xr.Dataset) -> xr.Dataset:
     """Means, log scales and correlations between skills as one variable, dim `quantity`.
 
-    Loadings are left out: they rotate and change sign without changing any prediction. Of very
-    many correlations an evenly spaced part is taken.
+    Loadings are left out: they rotate and change sign without changing any prediction, as latent
+    classes change places; the moments are those of all classes together. Of very many correlations
+    an evenly spaced part is taken.
     """
     skills = [str(name) for name in posterior["skill"].values]
     first, second = np.tril_indices(len(skills), -1)

@@ -7,10 +7,10 @@ Pareto smoothed importance sampling, JMLR 25(72)); the agents with bad weights a
 earnest. Refits use the very same scaled scores: a `History` without the agent would scale the rest
 anew, and densities on two scales do not compare.
 
-What belongs to the agent alone, its factors and its noise level, is integrated out of its density
-also where the fit sampled it: given them, the density would say how well scores are predicted once
-the agent is known (Merkle, Furr and Rabe-Hesketh (2019), Bayesian comparison of latent variable
-models: conditional versus marginal likelihoods, doi:10.1007/s11336-019-09679-0).
+What belongs to the agent alone, its class, its factors and its noise level, is integrated out of
+its density also where the fit sampled it: given them, the density would say how well scores are
+predicted once the agent is known (Merkle, Furr and Rabe-Hesketh (2019), Bayesian comparison of
+latent variable models: conditional versus marginal likelihoods, doi:10.1007/s11336-019-09679-0).
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ type Refit = Callable[[int], Posterior]
 
 # a smoothed tail needs five draws and is a fifth of them at most
 FEWEST_DRAWS = 30
+CHUNK_CELLS = 5_000_000
 LOG_2PI, LOG_PI = float(np.log(2.0 * np.pi)), float(np.log(np.pi))
 
 
@@ -178,7 +179,13 @@ def _log_densities(posterior: Posterior, evidence: Evidence) -> tuple[FloatArray
         return CellConditioner(posterior).log_density(evidence)
     per_score = LOG_PI if np.isfinite(posterior.nu).all() else LOG_2PI
     missing = 0.5 * per_score * evidence.observed.sum(axis=1)
-    density: FloatArray = RowConditioner(posterior).log_density(evidence) - missing
+    rows, n_agents = RowConditioner(posterior), len(evidence.agents)
+    # a density per class, draw and agent: of all agents at once it can take gigabytes
+    n_classes = 1 if posterior.classes is None else posterior.classes.weights.shape[1]
+    size = max(1, CHUNK_CELLS // (len(posterior.mean) * n_classes))
+    starts = range(0, max(n_agents, 1), size)
+    chunks = (evidence.take(slice(start, start + size)) for start in starts)
+    density = np.concatenate([rows.log_density(chunk) for chunk in chunks], axis=1) - missing
     return density, np.zeros(density.shape)
 
 

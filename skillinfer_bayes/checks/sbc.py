@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from skillinfer_bayes.checks.diagnostics import identified_quantities
-from skillinfer_bayes.checks.row_density import row_log_density
+from skillinfer_bayes.checks.row_density import class_row_log_density, row_log_density
 from skillinfer_bayes.checks.sbc_plan import Plan
 from skillinfer_bayes.checks.sbc_result import SBCResult
 from skillinfer_bayes.checks.splits import hidden_cells
@@ -78,13 +78,13 @@ def sbc(
 ) -> SBCResult:
     """Check model, sampler and conditioning against truths drawn from the prior.
 
-    Ranked are the population's means, log sds and correlations between skills, the log degrees of
-    freedom, the log likelihood of the history, and the latent skills of agents that show
-    `n_observed` scores, among their profile's draws and by its closed form (`p_above`): one agent
-    whose row is in the history, and a new one, with its draws re-weighted by its own scores and
-    without. All are exact Bayes but the last: `Population.profile` leaves aside by default what
-    the agent's own scores say about the population, so those ranks are even as far as that is
-    little.
+    Ranked are the population's means, log sds and correlations between skills (where there are
+    latent classes, those of all classes together), the log degrees of freedom, the log likelihood
+    of the history, and the latent skills of agents that show `n_observed` scores, among their
+    profile's draws and by its closed form (`p_above`): one agent whose row is in the history, and a
+    new one, with its draws re-weighted by its own scores and without. All are exact Bayes but the
+    last: `Population.profile` leaves aside by default what the agent's own scores say about the
+    population, so those ranks are even as far as that is little.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def sbc(
     n_ranks : int, default 100
         Draws that a truth is ranked among, spread evenly over all draws of a fit.
     priors : Priors or mapping, optional
-        Tails "normal" or "agent".
+        Tails "normal", "agent" or "class".
     settings : SamplerSettings or mapping, optional
         Default: one chain of 400 tuning and 600 kept iterations. A seed is replaced by one per
         fit.
@@ -158,14 +158,19 @@ def simulate_agents(
 ) -> tuple[FloatArray, FloatArray]:
     """Latent skills and measurements (n_agents, K) of agents of a population with a single draw.
 
-    With Student-t rows an agent that is far from the pattern is so with its measurement errors.
+    With Student-t rows an agent that is far from the pattern is so with its measurement errors,
+    and with latent classes the errors are as wide as the agent's class.
     """
-    nu, size = truth.nu[0], (n_agents, len(truth.skills))
-    widening = np.ones((n_agents, 1))
-    if np.isfinite(nu):
+    nu, classes = truth.nu[0], truth.classes
+    size = (n_agents, len(truth.skills))
+    mean, widening = truth.mean[0], np.ones((n_agents, 1))
+    if classes is not None:
+        drawn = rng.choice(classes.weights.shape[1], size=n_agents, p=classes.weights[0])
+        mean, widening = classes.means[0, drawn], classes.scales[0, drawn, None]
+    elif np.isfinite(nu):
         widening = np.sqrt(nu / rng.chisquare(nu, (n_agents, 1)))
-    root = np.linalg.cholesky(truth.covariance[0])
-    latent = truth.mean[0] + widening * (rng.standard_normal(size) @ root.T)
+    root = np.linalg.cholesky(truth.row_covariance[0])
+    latent = mean + widening * (rng.standard_normal(size) @ root.T)
     return latent, latent + widening * error_sd * rng.standard_normal(size)
 
 
@@ -261,10 +266,16 @@ def _one_simulation(
 
 def _of_population(draws: xr.Dataset, rows: FloatArray, error_var: FloatArray) -> FloatArray:
     """Give what identifies a population, and its history's log likelihood, (S, Q)."""
-    posterior = _posterior(draws)
     identified = identified_quantities(draws)["value"].values
-    density = row_log_density(posterior.mean, posterior.covariance, posterior.nu, rows, error_var)
+    density = _row_densities(_posterior(draws), rows, error_var)
     return np.column_stack([identified.reshape(-1, identified.shape[-1]), density.sum(axis=1)])
+
+
+def _row_densities(posterior: Posterior, rows: FloatArray, error_var: FloatArray) -> FloatArray:
+    """Log density of every row under every draw, (S, N)."""
+    if posterior.classes is not None:
+        return class_row_log_density(*posterior.classes, rows, error_var)
+    return row_log_density(posterior.mean, posterior.covariance, posterior.nu, rows, error_var)
 
 
 def _names(draws: xr.Dataset, n_observed: int) -> tuple[list[str], list[str]]:

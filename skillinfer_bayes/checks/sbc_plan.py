@@ -48,8 +48,8 @@ class Plan:
             )
         if self.resolved.tails == "cell":
             raise ConfigError(
-                "`priors` must have tails 'normal' or 'agent', got 'cell', whose agents are no "
-                "rows of one distribution"
+                "`priors` must have tails 'normal', 'agent' or 'class', got 'cell', whose agents "
+                "are no rows of one distribution"
             )
 
     @property

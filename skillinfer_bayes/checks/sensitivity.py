@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import softmax
 from scipy.stats import halfnorm, norm
 
 from skillinfer_bayes.checks.leave_out_cells import scaled_log_density
 from skillinfer_bayes.checks.loo import log_likelihood
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.posterior import Classes, Posterior
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence
@@ -77,14 +78,14 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
 
     Of a hierarchy the top level counts: the loadings and the skills' own scales follow what is
     learned of their centre and spread, and scaling them too would measure how much they shrink.
+    So it is for the means of latent classes, whose weights have a flat prior.
     """
-    mean, covariance = posterior.mean, posterior.covariance
     parts: dict[str, FloatArray] = {}
-    white = np.linalg.solve(np.linalg.cholesky(covariance), mean[:, :, None])[:, :, 0]
-    half_log_det = 0.5 * np.linalg.slogdet(covariance)[1]
-    parts["means"] = -0.5 * (white**2).sum(axis=1) / priors.shift_sd**2 - half_log_det
+    apart = posterior.hyperparameter("class_sd")
+    if not posterior.by_class or apart is not None:
+        parts["means"] = _log_prior_of_centre(posterior, priors, apart)
     flat = priors.eta == 1.0  # nothing to scale
-    if priors.covariance != "factor" and mean.shape[1] > 1 and not flat:
+    if priors.covariance != "factor" and posterior.mean.shape[1] > 1 and not flat:
         parts["correlations (eta)"] = (priors.eta - 1.0) * _log_det_omega(posterior)
     general = posterior.hyperparameter("general")
     if general is not None:
@@ -100,6 +101,10 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
     if posterior.by_cell:
         noise = posterior.agent_noise_sd
         parts["noise of agents"] = halfnorm.logpdf(noise, scale=priors.agent_noise_sd)
+    if posterior.classes is not None and apart is not None:
+        widths = norm.logpdf(np.log(posterior.classes.scales), 0.0, priors.class_scale_sd)
+        distance = halfnorm.logpdf(apart, scale=priors.class_sd)
+        parts["classes"] = distance + widths.sum(axis=1)
     if np.isfinite(posterior.nu).all():
         log_nu = np.log(posterior.nu)
         parts["tails"] = norm.logpdf(log_nu, priors.nu_log_mean, priors.nu_log_sd)
@@ -111,10 +116,33 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
     return parts
 
 
+def _log_prior_of_centre(
+    posterior: Posterior, priors: Priors, apart: FloatArray | None
+) -> FloatArray:
+    """Log prior density of the population's mean, with classes that of their centre, (S,).
+
+    The centre itself is not kept, but given C class means about it, e apart, it is normal with
+    variance v = 1 / (1 / s^2 + C / e^2) times Sigma, about v C / e^2 times their mean, s being its
+    prior sd. Given is its expected log density: how the log weight of a draw, the centre
+    integrated out, begins to change with the power.
+    """
+    mean, variance = posterior.mean, 0.0
+    if posterior.classes is not None and apart is not None:
+        of_mean = apart**2 / posterior.classes.means.shape[1]
+        share = priors.shift_sd**2 / (priors.shift_sd**2 + of_mean)
+        mean = share[:, None] * posterior.classes.means.mean(axis=1)
+        variance = share * of_mean
+    root = np.linalg.cholesky(posterior.row_covariance)
+    white = np.linalg.solve(root, mean[:, :, None])[:, :, 0]
+    half_log_det = np.log(np.einsum("skk->sk", root)).sum(axis=1)
+    square = (white**2).sum(axis=1) + mean.shape[1] * variance
+    return np.asarray(-0.5 * square / priors.shift_sd**2 - half_log_det)
+
+
 def _log_det_omega(posterior: Posterior) -> FloatArray:
     """Log determinant of Omega = D^-1 (Sigma - Lambda Lambda') D^-1, (S,)."""
     loadings = posterior.loadings
-    own = posterior.covariance - loadings @ np.swapaxes(loadings, 1, 2)
+    own = posterior.row_covariance - loadings @ np.swapaxes(loadings, 1, 2)
     log_det: FloatArray = np.linalg.slogdet(own)[1] - 2.0 * np.log(posterior.own_sd).sum(axis=1)
     return log_det
 
@@ -137,12 +165,19 @@ def conclusions(posterior: Posterior) -> dict[str, FloatArray]:
 
 def _predicted(posterior: Posterior) -> FloatArray:
     """Conditional mean of each skill where all others were measured one spread up, (S, K)."""
-    n_skills = posterior.mean.shape[1]
-    precision = np.linalg.inv(posterior.covariance + ERROR_VAR * np.eye(n_skills))
-    own = np.einsum("skk->sk", precision)
-    residual = 1.0 - posterior.mean
-    pulled = np.einsum("skj,sj->sk", precision, residual) - own * residual
-    return np.asarray(posterior.mean - pulled / own)
+    n_draws, n_skills = posterior.mean.shape
+    one, ones = posterior.row_covariance, np.ones((n_draws, 1))
+    classes = posterior.classes or Classes(posterior.mean[:, None, :], one, ones, ones)
+    precision = np.linalg.inv(one + ERROR_VAR * np.eye(n_skills))
+    own = np.einsum("skk->sk", precision)[:, None, :]
+    residual = 1.0 - classes.means
+    pulled = residual @ precision
+    predicted = classes.means - (pulled - own * residual) / own
+    # squared distance of the others from each class, (S, C, 1) less (S, C, K)
+    quad = (pulled * residual).sum(axis=2, keepdims=True) - pulled**2 / own
+    weight, scale = classes.weights[:, :, None], classes.scales[:, :, None]
+    terms = np.log(weight) - (n_skills - 1) * np.log(scale) - 0.5 * quad / scale**2
+    return np.asarray((softmax(terms, axis=1) * predicted).sum(axis=1))
 
 
 def _tree(posterior: Posterior, parts: dict[str, FloatArray], evidence: Evidence) -> xr.DataTree:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import slice_sampler
 import xarray as xr
+from made_classes import class_population
 
 from skillinfer_bayes import History, Population, Priors
 from skillinfer_bayes.checks.report import Diagnosis
@@ -186,6 +187,18 @@ def test_a_scale_per_cell_leaves_no_check_of_the_model_out() -> None:
     assert table["elpd"].sum() == pytest.approx(float(line.value.split()[1]), abs=0.1)
     assert (table["integral_error"] > 0.0).all()
     assert report["outlier agents"].verdict == "ok"
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_latent_classes_leave_no_check_of_the_model_out() -> None:
+    scores = simulate_history(25, 4, missing=0.1, bounded=False, random_seed=6).scores
+    history = _history(scores)
+    population = class_population(history, shape=(4, 150), wiggle=0.3, random_seed=1)
+    report = population.diagnose(n_replicates=100)
+    skipped = {line.check for line in report.lines if line.verdict == "skipped"}
+    assert skipped == {"tree depth"}
+    assert "classes " in report["prior sensitivity"].value
+    assert "elpd" in report["leave one agent out"].value
     json.dumps(report.to_dict(), allow_nan=False)
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import slice_sampler
 import xarray as xr
+from made_classes import class_draws, class_population, posterior_of
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, multivariate_t, t
 
 from skillinfer_bayes import History, Population, Priors, SamplerSettings
+from skillinfer_bayes.checks import loo
 from skillinfer_bayes.checks.loo import (
     _error_of_elpd,
     leave_one_agent_out,
@@ -124,6 +126,79 @@ def test_log_likelihood_is_the_density_of_the_row(tails: str) -> None:
             else:
                 expected = multivariate_t.logpdf(row, **law, df=posterior.nu[draw])
             assert found[draw, agent] == pytest.approx(expected)
+
+
+def class_density(posterior: Posterior, evidence: Evidence, agent: int) -> np.ndarray:
+    """Log density of an agent's row under each draw, one class after the other."""
+    seen = np.flatnonzero(evidence.observed[agent])
+    row, error_var = evidence.values[agent, seen], evidence.error_var[agent, seen]
+    classes, found = posterior.classes, []
+    for draw in range(len(posterior.mean)):
+        pull = evidence.design[agent] @ posterior.effects[draw] @ posterior.loadings[draw, seen].T
+        shape = classes.covariance[draw][np.ix_(seen, seen)] + np.diag(error_var)
+        terms = [
+            multivariate_normal.logpdf(row, mean[seen] + pull, scale**2 * shape)
+            for mean, scale in zip(classes.means[draw], classes.scales[draw], strict=True)
+        ]
+        found.append(logsumexp(terms, b=classes.weights[draw]))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("groups", [None, ["a", "b", "c"] * 4])
+def test_log_likelihood_of_classes_sums_them_out(groups: list[str] | None) -> None:
+    scores = simulate_history(12, 4, missing=0.25, bounded=False, random_seed=3).scores
+    history = History.from_dataframe(scores, scale="unbounded", stderr=0.4, groups=groups)
+    evidence = evidence_of_history(history)
+    draws = class_draws(history.skills, random_seed=2)
+    if groups:
+        shift = np.random.default_rng(5).normal(size=(1, 3, 3, 2))
+        draws["effects"] = (("chain", "draw", "effect", "factor"), shift)
+        draws["group_sd"] = (("chain", "draw"), np.ones((1, 3)))
+    posterior = posterior_of(draws)
+    found = log_likelihood(posterior, evidence)
+    for agent in range(12):
+        expected = class_density(posterior, evidence, agent)
+        np.testing.assert_allclose(found[:, agent], expected, rtol=1e-9)
+
+
+def test_log_likelihood_of_many_agents_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = simulate_history(11, 4, missing=0.25, bounded=False, random_seed=3).scores
+    evidence = evidence_of_history(History.from_dataframe(scores, scale="unbounded"))
+    posterior = posterior_of(class_draws(tuple(scores.columns), n_classes=2, shape=(2, 5)))
+    at_once = log_likelihood(posterior, evidence)
+    # 20 densities an agent, so three agents at a time
+    monkeypatch.setattr(loo, "CHUNK_CELLS", 60)
+    np.testing.assert_allclose(log_likelihood(posterior, evidence), at_once, rtol=1e-12)
+    assert at_once.shape == (10, 11)
+
+
+def test_refits_of_classes_get_every_row_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # all rows are alike in their holes and errors, and still each has a class of its own
+    scores = simulate_history(9, 3, bounded=False, random_seed=3).scores
+    history = History.from_dataframe(scores, scale="unbounded")
+    population = class_population(history, shape=(2, 60), wiggle=0.3)
+    other = class_draws(history.skills, shape=(2, 40), random_seed=9, wiggle=0.3)
+    seen = []
+
+    def sample_rows(rows, skills, priors, settings, *, design, progressbar):
+        seen.append((rows, priors.tails, settings.random_seed))
+        return other, None
+
+    monkeypatch.setattr(sampling, "sample_rows", sample_rows)
+    found = leave_one_agent_out(population, refit="all")
+    values = history.working().values
+    for agent, (rows, tails, _) in enumerate(seen):
+        assert tails == "class"
+        expected = np.delete(values, agent, axis=0)
+        order = np.lexsort(expected.T), np.lexsort(rows.values.T)
+        np.testing.assert_array_equal(expected[order[0]], rows.values[order[1]])
+    assert len({seed for _, _, seed in seen}) == 9
+    posterior, evidence = posterior_of(other), evidence_of_history(history)
+    expected = [
+        logsumexp(class_density(posterior, evidence, agent)) - np.log(80) for agent in range(9)
+    ]
+    np.testing.assert_allclose(found.agents["elpd"], expected)
+    assert (found.agents["khat"] == 0.0).all()
 
 
 def simulated_density(
@@ -250,6 +325,30 @@ def test_the_package_s_own_refits_agree_with_brute_force(population, brute_force
     found = leave_one_agent_out(fitted, refit="all")
     assert found.agents["refitted"].all()
     np.testing.assert_allclose(found.agents["elpd"], brute_force, atol=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the fit did not converge")
+def test_leaving_agents_of_classes_out_in_earnest_agrees() -> None:
+    scores = simulate_history(24, 3, rank=1, bounded=False, random_seed=8).scores
+    scores.iloc[:8] += [3.0, 0.0, 3.0]  # a class of its own
+    history = History.from_dataframe(scores, scale="unbounded")
+    priors = Priors(covariance="factor", tails="class", n_classes=3, rank=1)
+    how = SamplerSettings(draws=1000, tune=1000, chains=4, random_seed=5)
+    population = Population.from_history(history, priors=priors, settings=how, progressbar=False)
+    weighed = leave_one_agent_out(population)
+    found = leave_one_agent_out(population, refit="all")
+    fine = weighed.agents["khat"] < weighed.good_k
+    assert fine.mean() > 0.7
+    np.testing.assert_allclose(weighed.agents["elpd"][fine], found.agents["elpd"][fine], atol=0.15)
+    evidence, refit = evidence_of_history(history), refitter(population)
+    for agent in (0, 15):
+        density = class_density(refit(agent), evidence, agent)
+        expected = logsumexp(density) - np.log(len(density))
+        assert found.agents["elpd"].iloc[agent] == pytest.approx(expected)
+    # seeing an agent helps to predict it by more than that
+    inside = log_likelihood(population.posterior, evidence)
+    assert (logsumexp(inside, axis=0) - np.log(len(inside))).sum() - found.elpd > 1.0
 
 
 @pytest.mark.slow

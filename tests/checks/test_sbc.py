@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
+from made_classes import class_draws, posterior_of
+from scipy.special import logsumexp
 from scipy.stats import kstest, multivariate_normal, multivariate_t
 
 from skillinfer_bayes import Priors, SamplerSettings
-from skillinfer_bayes.checks.row_density import row_log_density
+from skillinfer_bayes.checks.row_density import class_row_log_density, row_log_density
 from skillinfer_bayes.checks.sbc import (
     AGENTS,
     predict,
@@ -24,6 +26,7 @@ from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.profiles import rows as profile_rows
 from skillinfer_bayes.profiles.conditioning import Conditional, condition
+from skillinfer_bayes.profiles.latent_classes import Drawn, draw_class
 
 SKILLS = [f"skill_{position}" for position in range(4)]
 HOW = ("draws", "closed form")
@@ -54,17 +57,32 @@ def random_moments(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(0.0, 0.5, 4), loadings @ loadings.T + np.diag(rng.uniform(0.1, 0.6, 4))
 
 
+def known_classes(random_seed: int) -> tuple[Posterior, Posterior]:
+    """A population of latent classes, once and in N_RANKS draws that are the same."""
+    one = class_draws(SKILLS, shape=(1, 1), random_seed=random_seed)
+    many = one.isel(draw=[0] * N_RANKS).assign_coords(draw=np.arange(N_RANKS))
+    return posterior_of(one), posterior_of(many)
+
+
 def ranks_given_the_population(
-    nu: float, error_sd: float = 0.3, n: int = 300, *, directed: bool = True
+    nu: float | None, error_sd: float = 0.3, n: int = 300, *, directed: bool = True
 ) -> SBCResult:
-    """Ranks of a new agent's latent skills where only its conditioning is in doubt."""
+    """Ranks of a new agent's latent skills where only its conditioning is in doubt.
+
+    Without `nu` the agent comes from latent classes.
+    """
     rng = np.random.default_rng(8)
     ranks = []
-    for _ in range(n):
-        mean, covariance = random_moments(rng)
-        latent, values = simulate_agents(population(mean, covariance, nu), 1, error_sd, rng)
+    for number in range(n):
+        if nu is None:
+            truth, known = known_classes(number)
+        else:
+            mean, covariance = random_moments(rng)
+            truth = population(mean, covariance, nu)
+            known = population(mean, covariance, nu, draws=N_RANKS)
+        latent, values = simulate_agents(truth, 1, error_sd, rng)
         scores = np.where(np.arange(4) < 2, values[0], np.nan)
-        profile = predict(population(mean, covariance, nu, draws=N_RANKS), scores, error_sd)
+        profile = predict(known, scores, error_sd)
         found = rank_agent(profile, scores, latent[0], N_RANKS)
         if not directed:
             draws = profile.draws(kind="skill").values.reshape(-1, 4)
@@ -113,7 +131,7 @@ WRONG_BOTH = [no_error, half_gain, transposed_gain]
 BROKEN = [*WRONG_BOTH, half_covariance, half_variance]
 
 
-@pytest.mark.parametrize("nu", [np.inf, 4.0], ids=["normal", "student"])
+@pytest.mark.parametrize("nu", [np.inf, 4.0, None], ids=["normal", "student", "classes"])
 def test_conditioning_on_a_known_population_is_exact(nu) -> None:
     result = ranks_given_the_population(nu)
     assert result.uniform, result
@@ -136,6 +154,27 @@ def test_ignoring_heavy_tails_is_noticed(monkeypatch) -> None:
     assert not ranks_given_the_population(3.0).uniform
 
 
+def class_by_weight(classes, terms, levels) -> Drawn:
+    weights = np.broadcast_to(np.log(classes.weights)[:, None, :], terms.shape)
+    return draw_class(classes, weights, levels)
+
+
+def class_without_scale(classes, terms, levels) -> Drawn:
+    drawn = draw_class(classes, terms, levels)
+    return drawn._replace(scale=np.ones_like(drawn.scale))
+
+
+def class_without_mean(classes, terms, levels) -> Drawn:
+    drawn = draw_class(classes, terms, levels)
+    return drawn._replace(mean=np.broadcast_to(classes.means[:, :1].mean(0), drawn.mean.shape))
+
+
+@pytest.mark.parametrize("broken", [class_by_weight, class_without_scale, class_without_mean])
+def test_a_wrong_class_is_noticed(monkeypatch, broken) -> None:
+    monkeypatch.setattr(profile_rows, "draw_class", broken)
+    assert not ranks_given_the_population(None).uniform
+
+
 def test_ranks_without_a_direction_notice_no_wrong_gain(monkeypatch) -> None:
     # why `rank_agent` looks at the scores: draw and truth miss in the same way
     monkeypatch.setattr(profile_rows, "condition", half_gain)
@@ -152,6 +191,48 @@ def test_simulated_agents_have_the_populations_moments(nu) -> None:
     assert latent.mean(axis=0) == pytest.approx(mean, abs=0.02)
     assert np.cov(latent.T) == pytest.approx(widening * covariance, abs=0.06)
     assert (values - latent).std(axis=0) ** 2 == pytest.approx(np.full(4, 0.16 * widening), rel=0.1)
+
+
+def test_simulated_agents_of_classes_have_the_moments_of_all_of_them() -> None:
+    truth, _ = known_classes(4)
+    classes = truth.classes
+    latent, values = simulate_agents(truth, 400_000, 0.7, np.random.default_rng(6))
+    assert latent.mean(axis=0) == pytest.approx(truth.mean[0], abs=0.02)
+    assert np.cov(latent.T) == pytest.approx(truth.covariance[0], abs=0.05)
+    error = values - latent
+    wide = classes.weights[0] @ classes.scales[0] ** 2
+    assert (error**2).mean(axis=0) == pytest.approx(np.full(4, 0.49 * wide), rel=0.02)
+    # errors are wide where their class is, so their squares have a heavier tail than that
+    wider = classes.weights[0] @ classes.scales[0] ** 4
+    assert (error**4).mean(axis=0) == pytest.approx(np.full(4, 3 * 0.49**2 * wider), rel=0.05)
+    assert wider > 1.2 * wide**2
+    # an agent's latent skills are of the class that its errors are of
+    squares = (error**2).sum(axis=1)
+    far = latent[squares > np.quantile(squares, 0.999)]
+    widest = classes.scales[0].argmax()
+    assert far.mean(axis=0) == pytest.approx(classes.means[0, widest], abs=0.4)
+
+
+def test_row_density_of_classes_is_scipys() -> None:
+    rng = np.random.default_rng(4)
+    classes = posterior_of(class_draws(SKILLS, shape=(1, 2), random_seed=2)).classes
+    values = rng.normal(size=(5, 4))
+    values[0, 1:] = values[1, :2] = values[2, 3] = values[3] = np.nan
+    error_var = rng.uniform(0.01, 0.5, values.shape)
+    found = class_row_log_density(*classes, values, error_var)
+    for draw in range(2):
+        for row in (0, 1, 2, 4):
+            seen = ~np.isnan(values[row])
+            system = classes.covariance[draw][np.ix_(seen, seen)] + np.diag(error_var[row, seen])
+            terms = [
+                np.log(weight)
+                + multivariate_normal.logpdf(values[row, seen], centre[seen], scale**2 * system)
+                for weight, scale, centre in zip(
+                    classes.weights[draw], classes.scales[draw], classes.means[draw], strict=True
+                )
+            ]
+            assert found[draw, row] == pytest.approx(logsumexp(terms))
+    assert (found[:, 3] == 0.0).all()
 
 
 @pytest.mark.parametrize("nu", [np.inf, 3.5])
@@ -293,7 +374,7 @@ def test_arviz_gets_the_group_that_it_reads() -> None:
         ({"missing": 1.0}, "`missing` must be a share between 0 and 1, got 1.0"),
         ({"error_sd": 0.0}, "`error_sd` must be a finite number above 0, got 0.0"),
         ({"error_sd": "small"}, "`error_sd` must be a finite number above 0, got 'small'"),
-        ({"priors": {"tails": "cell"}}, "`priors` must have tails 'normal' or 'agent'"),
+        ({"priors": {"tails": "cell"}}, "`priors` must have tails 'normal', 'agent' or 'class'"),
         ({"priors": {"etta": 1.0}}, "unknown key 'etta'"),
         ({"settings": {"drews": 1}}, "unknown key 'drews'"),
     ],
@@ -340,6 +421,21 @@ def test_a_few_simulations_from_end_to_end() -> None:
     assert (result.ranks.std("simulation") > 5).all()
 
 
+def test_a_few_simulations_of_classes_from_end_to_end() -> None:
+    classes = {"covariance": "factor", "rank": 1, "tails": "class", "n_classes": 3}
+    result = sbc(random_seed=4, **{**FEW, "priors": classes})
+    assert result.summary()["quantities"].to_dict() == {
+        "mean": 3,
+        "log sd": 3,
+        "correlation": 3,
+        "log likelihood": 1,
+        **{f"{agent}, draws": 4 for agent in AGENTS},
+        **{f"{agent}, closed form": 3 for agent in AGENTS},
+    }
+    assert result.uniform, result
+    assert (result.ranks.std("simulation") > 5).all()
+
+
 SETTINGS = {
     "K = 4, N = 15": {"n_agents": 15, "n_skills": 4, "n_observed": 2},
     "K = 8, N = 30, 30 % missing": {
@@ -368,6 +464,23 @@ def test_ranks_are_uniform(setting, tails) -> None:
     assert result.uniform, result
     assert result.divergences.sum() <= 3
     # one quantity in twenty leaves its band by chance
+    assert (~result.tests["inside"]).mean() < 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_classes", [4, 12])
+def test_ranks_are_uniform_with_latent_classes(n_classes) -> None:
+    result = sbc(
+        **SETTINGS["K = 4, N = 15"],
+        priors=Priors(tails="class", n_classes=n_classes),
+        n_simulations=300,
+        random_seed=1,
+        progressbar=False,
+    )
+    print(f"\nK = 4, N = 15, {n_classes} classes: {result}")  # noqa: T201  # asked for with -s
+    print(result.summary().round(3).to_string())  # noqa: T201
+    assert result.uniform, result
+    assert (result.divergences > 0).mean() < 0.05
     assert (~result.tests["inside"]).mean() < 0.15
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from made_classes import class_draws, class_population, posterior_of
+from scipy.special import softmax
 from scipy.stats import halfnorm, multivariate_normal, norm
 
 from skillinfer_bayes import History, Priors
@@ -25,8 +27,9 @@ from skillinfer_bayes.testing import fake_population, population_of_draws, simul
 NO_DESIGN = Design.without_columns()
 
 
-def _differences(found: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found - found[0], expected - expected[0], rtol=1e-6, atol=1e-8)
+def _differences(found: np.ndarray, expected: np.ndarray, rtol: float = 1e-6) -> None:
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found - found[0], expected - expected[0], rtol=rtol, atol=1e-8)
 
 
 def test_log_priors_are_those_of_the_model() -> None:
@@ -61,6 +64,117 @@ def test_hyperparameters_that_were_kept_count() -> None:
     flat = Priors(covariance="lkj", eta=1.0).resolve(4, 80)
     assert "correlations (eta)" not in log_priors(posterior, flat, NO_DESIGN)
     assert posterior.hyperparameter("nothing") is None
+
+
+CLASSES = Priors(tails="class", eta=3.0, mean_sd=0.7, class_sd=1.3, class_scale_sd=0.6)
+
+
+def _log_of_integral(power: float, means: np.ndarray, apart: float, sigma: np.ndarray) -> float:
+    """Log of the integral over the centre of its prior to a power times the class means' density.
+
+    A normal density to a power is one of another variance, times a constant.
+    """
+    n_classes, n_skills = means.shape
+    _, log_det = np.linalg.slogdet(2.0 * np.pi * 0.7**2 * sigma)
+    constant = 0.5 * (1.0 - power) * log_det - 0.5 * n_skills * np.log(power)
+    between = 0.7**2 / power * np.ones((n_classes, n_classes)) + apart**2 * np.eye(n_classes)
+    law = multivariate_normal(np.zeros(means.size), np.kron(between, sigma))
+    return constant + law.logpdf(means.ravel())
+
+
+def test_log_priors_of_classes_are_those_of_the_model() -> None:
+    posterior = posterior_of(class_draws("abcd", n_classes=3, shape=(2, 4), random_seed=1))
+    found = log_priors(posterior, CLASSES.resolve(4, 100), NO_DESIGN)
+    assert set(found) == {
+        "means",
+        "correlations (eta)",
+        "general factor",
+        "scales",
+        "classes",
+    }
+    classes, apart = posterior.classes, posterior.hyperparameter("class_sd")
+    step = 1e-3
+    expected = [
+        (_log_of_integral(1.0 + step, *draw) - _log_of_integral(1.0 - step, *draw)) / (2.0 * step)
+        for draw in zip(classes.means, apart, classes.covariance, strict=True)
+    ]
+    _differences(found["means"], np.array(expected), rtol=1e-4)
+    own = classes.covariance - posterior.loadings @ np.swapaxes(posterior.loadings, 1, 2)
+    omega = own / (posterior.own_sd[:, :, None] * posterior.own_sd[:, None, :])
+    np.testing.assert_allclose(np.einsum("skk->sk", omega), 1.0)
+    _differences(found["correlations (eta)"], 2.0 * np.log(np.linalg.det(omega)))
+    expected = halfnorm.logpdf(apart, scale=1.3)
+    expected = expected + norm.logpdf(np.log(classes.scales), 0.0, 0.6).sum(axis=1)
+    _differences(found["classes"], expected)
+
+
+def test_of_classes_that_do_not_say_how_far_they_are_apart_less_is_known() -> None:
+    draws = class_draws("abcd", random_seed=1)
+    priors = CLASSES.resolve(4, 100)
+    said = log_priors(posterior_of(draws), priors, NO_DESIGN)
+    found = log_priors(posterior_of(draws.drop_vars("class_sd")), priors, NO_DESIGN)
+    assert set(said) - set(found) == {"means", "classes"}
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, said[name])
+
+
+def test_a_prior_of_classes_far_from_the_posterior_is_felt_and_named() -> None:
+    scores = simulate_history(20, 4, bounded=False, random_seed=2).scores
+    history = History.from_dataframe(scores, scale="unbounded")
+    options = {"shape": (4, 400), "wiggle": 0.5, "random_seed": 3}
+    felt = {}
+    for name, priors in {
+        "as fitted": Priors(tails="class"),
+        "near": Priors(tails="class", class_sd=0.1, class_scale_sd=0.05),
+    }.items():
+        population = class_population(history, priors, **options)
+        table = prior_sensitivity(
+            population.posterior,
+            Priors.from_dict(population.settings["priors"]),
+            evidence_of_history(history),
+            NO_DESIGN,
+        )
+        assert list(dict.fromkeys(table["prior"])) == [
+            "means",
+            "correlations (eta)",
+            "general factor",
+            "scales",
+            "classes",
+            ALL,
+        ]
+        rows = table[(table["prior"] == "classes") & (table["conclusion"] == "log sd")]
+        felt[name] = rows["prior_sensitivity"].max()
+        assert np.isfinite(table["prior_sensitivity"]).all()
+        # the other priors are what they were
+        others = table[table["prior"].isin(["general factor", "scales"])]
+        felt[f"others, {name}"] = others["prior_sensitivity"].to_numpy()
+    assert felt["as fitted"] < 0.05 < 0.3 < felt["near"]
+    np.testing.assert_array_equal(felt["others, as fitted"], felt["others, near"])
+
+
+def test_the_prediction_with_classes_is_the_mean_of_their_mixture() -> None:
+    posterior = posterior_of(class_draws("abcd", n_classes=3, shape=(1, 2), random_seed=6))
+    found, classes = conclusions(posterior), posterior.classes
+    for draw in range(2):
+        covariance = classes.covariance[draw] + 1e-4 * np.eye(4)
+        for skill in range(4):
+            others = np.delete(np.arange(4), skill)
+            block = covariance[np.ix_(others, others)]
+            gain = np.linalg.solve(block, covariance[others, skill])
+            terms, guesses = [], []
+            for weight, mean, scale in zip(
+                classes.weights[draw], classes.means[draw], classes.scales[draw], strict=True
+            ):
+                law = multivariate_normal(mean[others], scale**2 * block)
+                terms.append(np.log(weight) + law.logpdf(np.ones(3)))
+                guesses.append(mean[skill] + gain @ (1.0 - mean[others]))
+            expected = softmax(terms) @ guesses
+            assert found["prediction"][draw, skill] == pytest.approx(expected)
+            # one Gaussian of the same moments would say something else
+            total = posterior.covariance[draw] + 1e-4 * np.eye(4)
+            gain = np.linalg.solve(total[np.ix_(others, others)], total[others, skill])
+            mean = posterior.mean[draw]
+            assert abs(mean[skill] + gain @ (1.0 - mean[others]) - expected) > 0.02
 
 
 def test_groups_and_covariates_have_priors_too() -> None:
