@@ -7,7 +7,8 @@ the latent skills and the class summed out, and A = Sigma_JJ + diag(s2_iJ),
 
 a finite mixture of normals of one shape (McLachlan and Peel (2000), Finite Mixture Models,
 doi:10.1002/0471721182, section 3.8). With A = L L', z = L^-1 (y - mean), zeta_c = L^-1 shift_c,
-d_c = z - zeta_c, responsibilities r_c and rho_c = r_c / scale_c^2 the gradient of the log density is
+d_c = z - zeta_c, responsibilities r_c and rho_c = r_c / scale_c^2, the gradient of the log density
+is
 
     d/d mean       = L^-T sum_c rho_c d_c
     d/d shift_c    = L^-T rho_c d_c

@@ -76,8 +76,8 @@ def build_model(history: History, priors: Priors | None = None) -> pm.Model:
         population mean, `covariance` (skill, skill_bis) is Sigma (with tails "cell": `loadings`
         and `own_sd`, of which Sigma is made). With tails "class" both are of all classes together,
         and `class_means` (class, skill), `class_covariance` (skill, skill_bis), `class_weights`
-        and `class_scales` (class) say what they are made of. The scores are `pm.Data`, so the compiled model
-        takes another history of as many skills.
+        and `class_scales` (class) say what they are made of. The scores are `pm.Data`, so the
+        compiled model takes another history of as many skills.
 
     Raises
     ------
@@ -119,7 +119,9 @@ def build_model_of_rows(
         "class": list(range(priors.n_classes)) if priors.tails == "class" else [],
     }
     with pm.Model(coords=coords) as model:
-        data = {name: pm.Data(name, array) for name, array in model_data(rows, priors.tails).items()}
+        data = {
+            name: pm.Data(name, array) for name, array in model_data(rows, priors.tails).items()
+        }
         design = data.pop("design", None)
         nu = _degrees_of_freedom(priors)
         scale = _skill_scale(priors, data.pop("typical", 1.0))

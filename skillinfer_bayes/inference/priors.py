@@ -73,8 +73,8 @@ class Priors:
         and some agents more than others; `"factor"` only. `"class"`: agents come from latent
         classes, each with a mean and a scale of its own, so that the population may be lumpy,
         bent or heavy-tailed. `"auto"`: `"cell"` for `"factor"`, `"agent"` for `"lkj"` and
-        `"class"` for `"factor_lkj"`, as long as the history is small enough for it to be quick (5,000 and
-        20,000 scores).
+        `"class"` for `"factor_lkj"`, as long as the history is small enough for it to be quick
+        (5,000 scores for `"cell"`, 20,000 for the others).
     rank : int, optional
         Number of shared factors. Default: one per five skills, at least 2, at most 10, and at
         most one per three scores of the average skill. With fewer factors than clusters of

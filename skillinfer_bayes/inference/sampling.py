@@ -21,7 +21,13 @@ from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.model import build_model_of_rows
-from skillinfer_bayes.inference.posterior import CLASS_DIMS, DIMS, KEPT, attach_history, tidy_posterior
+from skillinfer_bayes.inference.posterior import (
+    CLASS_DIMS,
+    DIMS,
+    KEPT,
+    attach_history,
+    tidy_posterior,
+)
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 from skillinfer_bayes.inference.rows import Cells, Rows, collapse_rows, model_data, rows_of
 

@@ -22,6 +22,7 @@ STRUCTURES = {
     "lkj": Priors(covariance="lkj", tails="normal"),
     "factor_lkj": Priors(covariance="factor_lkj", tails="agent", rank=2),
     "factor": Priors(covariance="factor", tails="cell", rank=1),
+    "classes": Priors(covariance="factor_lkj", tails="class", rank=2, n_classes=3),
 }
 
 
@@ -101,11 +102,12 @@ def test_draws_keep_the_models_variables(model, at_random) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-10)
 
 
-def test_other_data_change_the_density_without_compiling(at_random) -> None:
-    priors = STRUCTURES["factor_lkj"]
-    first, second = history(1), history(2)
+@pytest.mark.parametrize("structure", list(STRUCTURES))
+def test_other_data_change_the_density_without_compiling(structure, at_random) -> None:
+    priors = STRUCTURES[structure].resolve(3, 36)
+    first, second = (history(seed, groups=structure != "lkj") for seed in (1, 2))
     compiled = compile_for_nutpie(build_model(first, priors), KEPT)
-    refed = compiled.with_data(**model_data(rows_of(second, priors.resolve(3, 36))))
+    refed = compiled.with_data(**model_data(rows_of(second, priors), priors.tails))
     point = at_random(compiled.n_dim)
     other = build_model(second, priors)
     wanted = float(other.compile_logp()(unravel(other, point)))

@@ -9,11 +9,13 @@ import pytensor
 import pytest
 from pytensor.compile.mode import Mode
 from scipy import stats
+from scipy.special import logsumexp
 
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.model import build_model
+from skillinfer_bayes.inference.posterior import CLASS_DIMS
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
 
@@ -23,6 +25,8 @@ STRUCTURES = [
     ("factor_lkj", "normal"),
     ("factor", "normal"),
     ("factor_lkj", "agent"),
+    ("factor_lkj", "class"),
+    ("lkj", "class"),
     ("factor", "cell"),
 ]
 PLAIN = Mode("py", "fast_compile")
@@ -31,7 +35,7 @@ PLAIN = Mode("py", "fast_compile")
 @pytest.fixture(scope="module", params=STRUCTURES, ids="-".join)
 def model(request, history) -> pm.Model:
     covariance, tails = request.param
-    return build_model(history, Priors(covariance=covariance, tails=tails, rank=2))
+    return build_model(history, Priors(covariance=covariance, tails=tails, rank=2, n_classes=3))
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,10 @@ def is_by_cell(model: pm.Model) -> bool:
     return "agent_noise_sd" in model.named_vars
 
 
+def is_by_class(model: pm.Model) -> bool:
+    return "class_means" in model.named_vars
+
+
 def test_variables_carry_named_dims(model, history) -> None:
     dims = model.named_vars_to_dims
     assert tuple(dims["mu"]) == ("skill",)
@@ -93,6 +101,9 @@ def test_variables_carry_named_dims(model, history) -> None:
     if has_factors(model):
         assert tuple(dims["loadings"]) == ("skill", "factor")
         assert tuple(model.coords["factor"]) == (0, 1)
+    if is_by_class(model):
+        assert {name: tuple(dims[name]) for name in CLASS_DIMS} == CLASS_DIMS
+        assert tuple(model.coords["class"]) == (0, 1, 2)
 
 
 @pytest.mark.parametrize(("covariance", "tails"), STRUCTURES)
@@ -102,7 +113,9 @@ def test_each_structure_has_its_parts(history, covariance, tails) -> None:
     assert {"mu", "own_sd"} <= names
     assert ("omega_chol" in names) == (covariance != "factor")
     assert ("loadings" in names) == (covariance != "lkj")
-    assert ("nu" in names) == (tails != "normal")
+    assert ("nu" in names) == (tails in ("agent", "cell"))
+    for name in ("class_sd", *CLASS_DIMS):
+        assert (name in names) == (tails == "class")
     by_cell = tails == "cell"
     assert ("covariance" in names) == (not by_cell)
     for name in ("agent_noise_sd", "factors", "skill_spread"):
@@ -110,10 +123,12 @@ def test_each_structure_has_its_parts(history, covariance, tails) -> None:
     assert not {"effects", "group_sd"} & names
 
 
-def test_auto_builds_factors_and_lkj_with_heavy_rows_for_few_skills(history) -> None:
-    names = set(build_model(history).named_vars)
-    assert {"omega_chol", "loadings", "nu"} <= names
-    assert "agent_noise_sd" not in names
+def test_auto_builds_factors_and_lkj_with_classes_for_few_skills(history) -> None:
+    model = build_model(history)
+    names = set(model.named_vars)
+    assert {"omega_chol", "loadings", *CLASS_DIMS} <= names
+    assert not {"nu", "agent_noise_sd"} & names
+    assert len(model.coords["class"]) == Priors().n_classes
 
 
 def test_density_and_gradient_are_finite_at_the_start(model) -> None:
@@ -137,6 +152,23 @@ def row_density(values, error_var, means, covariance, nu) -> float:
     return total
 
 
+def class_density(values, error_var, pulls, got) -> float:
+    """Sum of the agents' log densities: one scipy call for each agent and class."""
+    total = 0.0
+    for row, errors, pull in zip(values, error_var, pulls, strict=True):
+        seen = np.flatnonzero(~np.isnan(row))
+        block = got["class_covariance"][np.ix_(seen, seen)] + np.diag(errors[seen])
+        terms = [
+            np.log(weight)
+            + stats.multivariate_normal.logpdf(row[seen], (mean + pull)[seen], scale**2 * block)
+            for weight, mean, scale in zip(
+                got["class_weights"], got["class_means"], got["class_scales"], strict=True
+            )
+        ]
+        total += logsumexp(terms)
+    return total
+
+
 def cell_density(values, error_var, means, own_sd, noise, nu) -> float:
     """Sum of the scores' log densities: one scipy call each."""
     total = 0.0
@@ -151,10 +183,13 @@ def expected_density(history: History, got: dict[str, np.ndarray]) -> float:
     values, error_var = history.working()
     if error_var is None:
         error_var = np.full(values.shape, DEFAULT_ERROR_VAR)
-    means = np.broadcast_to(got["mu"], values.shape)
+    pulls = np.zeros(values.shape)
     if "effects" in got:
         design = Design.of(history).of_history(history)
-        means = means + design @ got["effects"] @ got["loadings"].T
+        pulls = design @ got["effects"] @ got["loadings"].T
+    if "class_means" in got:
+        return class_density(values, error_var, pulls, got)
+    means = got["mu"] + pulls
     if "agent_noise_sd" in got:
         means = means + got["factors"] @ got["loadings"].T
         noise = np.exp(got["agent_noise_sd"] * got["agent_offset"])
@@ -164,24 +199,24 @@ def expected_density(history: History, got: dict[str, np.ndarray]) -> float:
 
 PARTS = ("mu", "covariance", "loadings", "own_sd", "nu", "effects")
 CELL_PARTS = ("factors", "agent_noise_sd", "agent_offset")
+DATA_TERM = (*PARTS, *CELL_PARTS, *CLASS_DIMS, "scores")
 
 
 def test_data_term_equals_scipy(model, history, point) -> None:
-    got = evaluated(model, point, *PARTS, *CELL_PARTS, "scores")
+    got = evaluated(model, point, *DATA_TERM)
     assert float(got["scores"]) == pytest.approx(expected_density(history, got), abs=1e-8)
 
 
 @pytest.mark.parametrize(
-    ("covariance", "tails"), [("factor_lkj", "normal"), ("factor", "agent"), ("factor", "cell")]
+    ("covariance", "tails"),
+    [("factor_lkj", "normal"), ("factor", "agent"), ("factor", "class"), ("factor", "cell")],
 )
 def test_groups_and_covariates_move_the_data_term_as_scipy_says(
     described, rng, covariance, tails
 ) -> None:
     priors = Priors(covariance=covariance, tails=tails, rank=2, covariate_sd=0.7)
     model = build_model(described, priors)
-    got = evaluated(
-        model, somewhere(model, rng), *PARTS, *CELL_PARTS, "scores", "group_sd", "effect_offset"
-    )
+    got = evaluated(model, somewhere(model, rng), *DATA_TERM, "group_sd", "effect_offset")
     assert tuple(model.named_vars_to_dims["effects"]) == ("effect", "factor")
     assert float(got["scores"]) == pytest.approx(expected_density(described, got), abs=1e-8)
     # two covariates of a fixed prior sd, then two groups that share one that is learned
@@ -191,8 +226,9 @@ def test_groups_and_covariates_move_the_data_term_as_scipy_says(
 
 @pytest.mark.parametrize("model", STRUCTURES[:-1], ids="-".join, indirect=True)
 def test_covariance_is_the_sum_of_its_parts(model, point) -> None:
-    got = evaluated(model, point, "covariance", "own_sd", "loadings")
-    covariance = got["covariance"]
+    got = evaluated(model, point, "covariance", "class_covariance", "own_sd", "loadings")
+    # with classes, of those of scale 1
+    covariance = got.get("class_covariance", got["covariance"])
     np.testing.assert_allclose(covariance, covariance.T, rtol=1e-12)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
     own = covariance
@@ -203,8 +239,43 @@ def test_covariance_is_the_sum_of_its_parts(model, point) -> None:
     assert independent == ("omega_chol" not in model.named_vars)
 
 
+@pytest.mark.parametrize("covariance", ["factor_lkj", "lkj", "factor"])
+def test_classes_are_drawn_like_agents_and_add_up(history, rng, covariance) -> None:
+    """m_c = m + e (Lambda a_c + D L b_c), and the moments of a mixture, written out."""
+    model = build_model(history, Priors(covariance=covariance, tails="class", rank=2, n_classes=4))
+    root_parts = ("own_sd", "omega_chol", "loadings")
+    deviations = ("own_shift", "factor_shift", "class_own_shift", "class_shift", "class_sd")
+    point = somewhere(model, rng)
+    got = evaluated(
+        model, point, *root_parts, *deviations, *CLASS_DIMS, "class_log_scale", "mu", "covariance"
+    )
+    root = np.diag(got["own_sd"]) @ got.get("omega_chol", np.eye(4))
+    loadings = got.get("loadings", np.zeros((4, 0)))
+    centre = root @ got["own_shift"] + loadings @ got.get("factor_shift", np.zeros(0))
+    for c in range(4):
+        away = root @ got["class_own_shift"][c]
+        if "class_shift" in got:
+            away = away + loadings @ got["class_shift"][c]
+        expected = centre + got["class_sd"] * away
+        np.testing.assert_allclose(got["class_means"][c], expected, rtol=1e-9)
+    within = root @ root.T + loadings @ loadings.T
+    np.testing.assert_allclose(got["class_covariance"], within, rtol=1e-9)
+    np.testing.assert_allclose(got["class_scales"], np.exp(got["class_log_scale"]))
+    weights, means = got["class_weights"], got["class_means"]
+    assert weights.sum() == pytest.approx(1.0)
+    second = sum(
+        weights[c] * (got["class_scales"][c] ** 2 * within + np.outer(means[c], means[c]))
+        for c in range(4)
+    )
+    mu = sum(weights[c] * means[c] for c in range(4))
+    np.testing.assert_allclose(got["mu"], mu, rtol=1e-9)
+    np.testing.assert_allclose(got["covariance"], second - np.outer(mu, mu), rtol=1e-8)
+
+
 def test_the_tables_values_are_data_that_can_be_exchanged(model) -> None:
     tables = {"values", "observed", "error_var", "n_agents", "scatter", "scatter_row"}
+    if is_by_class(model):
+        tables = {"values", "observed", "error_var"}
     if is_by_cell(model):
         tables = {"values", "error_var", "skill_of", "agent_of", "typical"}
     assert tables == {variable.name for variable in model.data_vars}

@@ -9,7 +9,12 @@ import xarray as xr
 from skillinfer_bayes.exceptions import PopulationFileError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.posterior import Posterior, attach_history, tidy_posterior
+from skillinfer_bayes.inference.posterior import (
+    CLASS_DIMS,
+    Posterior,
+    attach_history,
+    tidy_posterior,
+)
 from skillinfer_bayes.testing import fake_population
 
 
@@ -21,6 +26,19 @@ def tree(history) -> xr.DataTree:
 def rebuilt(tree: xr.DataTree, posterior: xr.Dataset) -> Posterior:
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
     return Posterior(xr.DataTree.from_dict({**groups, "posterior": posterior}))
+
+
+@pytest.fixture
+def of_classes(tree, rng) -> xr.Dataset:
+    """The same draws with three latent classes."""
+    arrays = {
+        "class_means": rng.standard_normal((2, 5, 3, 4)),
+        "class_covariance": 0.5 * tree["posterior/covariance"].values,
+        "class_weights": rng.dirichlet(np.ones(3), (2, 5)),
+        "class_scales": rng.uniform(0.5, 2.0, (2, 5, 3)),
+    }
+    named = {name: (("chain", "draw", *CLASS_DIMS[name]), array) for name, array in arrays.items()}
+    return tree["posterior"].to_dataset().assign(named)
 
 
 def test_draws_come_flat_chain_after_chain(tree, history) -> None:
@@ -72,6 +90,60 @@ def test_a_scale_per_cell_has_its_own_variables(history) -> None:
     for name in ("loadings", "own_sd", "nu"):
         with pytest.raises(PopulationFileError, match=f"no variable '{name}'"):
             rebuilt(tree, tree["posterior"].to_dataset().drop_vars(name))
+
+
+def test_classes_come_flat_chain_after_chain(tree, of_classes) -> None:
+    posterior = rebuilt(tree, of_classes)
+    assert posterior.by_class
+    assert not posterior.by_cell
+    classes = posterior.classes
+    assert classes is not None
+    for array, name in zip(classes, CLASS_DIMS, strict=True):
+        assert array.shape[0] == 10
+        np.testing.assert_array_equal(array[7], of_classes[name].values[1, 2])
+    np.testing.assert_array_equal(posterior.row_covariance, classes.covariance)
+    np.testing.assert_array_equal(posterior.covariance, Posterior(tree).covariance)
+    assert np.isinf(posterior.nu).all()
+
+
+def test_without_classes_a_row_has_the_populations_covariance(tree) -> None:
+    posterior = Posterior(tree)
+    assert not posterior.by_class
+    assert posterior.classes is None
+    np.testing.assert_array_equal(posterior.row_covariance, posterior.covariance)
+
+
+@pytest.mark.parametrize("name", ["mu", "covariance", *CLASS_DIMS])
+def test_classes_are_all_there_or_none(tree, of_classes, name) -> None:
+    with pytest.raises(PopulationFileError, match=f"no variable '{name}'"):
+        rebuilt(tree, of_classes.drop_vars(name))
+
+
+def test_classes_of_other_dims_are_refused(tree, of_classes) -> None:
+    turned = of_classes.assign(
+        class_means=of_classes["class_means"].transpose("chain", "draw", "skill", "class")
+    )
+    with pytest.raises(
+        PopulationFileError, match=r"'class_means' must have dims \('class', 'skill'\), found"
+    ):
+        rebuilt(tree, turned)
+
+
+def test_identity_follows_the_classes(tree, of_classes) -> None:
+    hashes = {Posterior(tree).draws_hash, rebuilt(tree, of_classes).draws_hash}
+    for name in CLASS_DIMS:
+        moved = of_classes.assign({name: 1.01 * of_classes[name]})
+        hashes.add(rebuilt(tree, moved).draws_hash)
+    assert len(hashes) == 2 + len(CLASS_DIMS)
+
+
+def test_tidying_keeps_classes_and_counts_them(tree, history, of_classes) -> None:
+    raw = of_classes.assign(class_sd=(("chain", "draw"), np.ones((2, 5))))
+    raw = raw.assign_coords({"class": list("xyz")})
+    sampled = xr.DataTree.from_dict({"posterior": raw, "sample_stats": tree["sample_stats"]})
+    tidy, _ = tidy_posterior(sampled, history.skills, Design.of(history))
+    assert set(tidy.data_vars) == {"mu", "covariance", "class_sd", *CLASS_DIMS}
+    assert list(tidy["class"].values) == [0, 1, 2]
 
 
 def test_identity_follows_every_variable_that_predictions_need(history) -> None:

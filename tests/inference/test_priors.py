@@ -29,6 +29,8 @@ POSITIVE = [
     "group_sd",
     "covariate_sd",
     "skill_spread_sd",
+    "class_sd",
+    "class_scale_sd",
     "agent_noise_sd",
 ]
 
@@ -70,10 +72,17 @@ def test_means_must_be_finite_numbers(name, value) -> None:
         Priors(**{name: value})
 
 
-@pytest.mark.parametrize("rank", [0, -1, 1.5, True, "2"])
-def test_rank_must_be_a_count(rank) -> None:
-    with pytest.raises(ConfigError, match="`rank` must be a whole number of at least 1, got"):
-        Priors(rank=rank)
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "2"])
+@pytest.mark.parametrize("name", ["rank", "n_classes"])
+def test_ranks_and_classes_are_counted(name, value) -> None:
+    with pytest.raises(ConfigError, match=f"`{name}` must be a whole number of at least 1, got"):
+        Priors(**{name: value})
+
+
+def test_there_is_always_a_number_of_classes() -> None:
+    with pytest.raises(ConfigError, match=r"`n_classes` must be a whole number .* got None"):
+        Priors(n_classes=None)
+    assert Priors(n_classes=1).resolve(4).n_classes == 1
 
 
 def test_structures_tails_and_samplers_have_names() -> None:
@@ -118,7 +127,7 @@ def test_a_given_structure_stays(covariance) -> None:
     ("covariance", "most", "heavy"),
     [
         ("lkj", AGENT_TAILS_UP_TO, "agent"),
-        ("factor_lkj", AGENT_TAILS_UP_TO, "agent"),
+        ("factor_lkj", AGENT_TAILS_UP_TO, "class"),
         ("factor", CELL_TAILS_UP_TO, "cell"),
     ],
 )
@@ -136,6 +145,17 @@ def test_a_scale_per_cell_needs_independent_rests() -> None:
             ConfigError, match=rf"needs `covariance='factor'`, got '{covariance}'; use `tails='age"
         ):
             Priors(covariance=covariance, tails="cell")
+
+
+@pytest.mark.parametrize("covariance", ["lkj", "factor_lkj", "factor"])
+def test_classes_go_with_any_structure(covariance) -> None:
+    priors = Priors(covariance=covariance, tails="class")
+    assert priors.resolve(10).tails == priors.resolve(10, 10 * AGENT_TAILS_UP_TO).tails == "class"
+
+
+@pytest.mark.parametrize("tails", ["normal", "agent", "cell", "class"])
+def test_rows_are_kept_apart_where_agents_differ(tails) -> None:
+    assert Priors(tails=tails).by_agent == (tails in ("agent", "class"))
 
 
 def test_few_scores_bear_few_factors() -> None:

@@ -20,7 +20,9 @@ from skillinfer_bayes.inference.rows import (
     rows_of,
 )
 
-NORMAL, AGENT, CELL = (Priors(tails=tails).resolve(4) for tails in ("normal", "agent", "cell"))
+NORMAL, AGENT, CELL, CLASS = (
+    Priors(tails=tails).resolve(4) for tails in ("normal", "agent", "cell", "class")
+)
 
 
 @pytest.fixture
@@ -100,10 +102,11 @@ def test_types_are_what_the_compiled_likelihood_takes(history) -> None:
 def test_tails_decide_what_is_kept(history) -> None:
     n_patterns = len(np.unique(history.observed, axis=0))
     collapsed, kept, cells = (rows_of(history, priors) for priors in (NORMAL, AGENT, CELL))
+    of_classes = rows_of(history, CLASS)
     assert isinstance(collapsed, Rows)
     assert isinstance(cells, Cells)
     assert len(collapsed.values) == n_patterns < history.n_agents
-    assert len(kept.values) == history.n_agents
+    assert len(kept.values) == len(of_classes.values) == history.n_agents
     assert len(cells.values) == history.observed.sum()
 
 
@@ -133,7 +136,17 @@ def test_covariates_and_groups_stay_with_their_agents(scores) -> None:
     np.testing.assert_array_equal(rows_of(history, CELL).design, expected)
 
 
-def test_a_design_without_columns_is_no_data(history) -> None:
-    assert "design" not in model_data(rows_of(history, NORMAL))
+@pytest.mark.parametrize("priors", [NORMAL, AGENT, CELL, CLASS], ids=lambda priors: priors.tails)
+def test_a_design_without_columns_is_no_data(history, priors) -> None:
+    assert "design" not in model_data(rows_of(history, priors), priors.tails)
     grouped = History.from_dataframe(history.to_dataframe(), groups=["x", "y"] * 10)
-    assert model_data(rows_of(grouped, NORMAL))["design"].shape == (20, 2)
+    assert model_data(rows_of(grouped, priors), priors.tails)["design"].shape == (20, 2)
+
+
+def test_the_model_holds_what_its_likelihood_takes(history) -> None:
+    rows = rows_of(history, CLASS)
+    by_class, by_row = model_data(rows, "class"), model_data(rows, "agent")
+    assert list(by_class) == ["values", "observed", "error_var"]
+    assert list(by_row) == [*by_class, "n_agents", "scatter", "scatter_row"]
+    for name, array in by_class.items():
+        assert array is by_row[name]

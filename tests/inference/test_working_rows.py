@@ -9,7 +9,7 @@ import xarray as xr
 from skillinfer_bayes import History, Priors, SamplerSettings
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.inference.posterior import CLASS_DIMS, Posterior
 from skillinfer_bayes.inference.rows import rows_of
 from skillinfer_bayes.inference.sampling import draw_prior, sample_posterior, sample_rows
 from skillinfer_bayes.testing import simulate_history
@@ -57,8 +57,47 @@ def test_prior_draws_repeat_with_their_seed() -> None:
     assert log_nu.std() == pytest.approx(priors.nu_log_sd, abs=0.1)
 
 
+@pytest.mark.parametrize("covariance", ["factor_lkj", "lkj"])
+def test_prior_draws_of_classes_add_up_to_the_population(covariance) -> None:
+    """The mean and covariance of all classes together, by summing over classes one by one."""
+    priors = Priors(covariance=covariance, tails="class", n_classes=5).resolve(3)
+    draws = draw_prior(SKILLS, priors, draws=40, random_seed=2)
+    assert list(draws["class"].values) == list(range(5))
+    prior = Posterior(xr.DataTree.from_dict({"posterior": draws}))
+    means, within, weights, scales = (draws[name].values[0] for name in CLASS_DIMS)
+    for s in range(40):
+        mean = sum(weights[s, c] * means[s, c] for c in range(5))
+        second = sum(
+            weights[s, c] * (scales[s, c] ** 2 * within[s] + np.outer(means[s, c], means[s, c]))
+            for c in range(5)
+        )
+        np.testing.assert_allclose(prior.mean[s], mean, rtol=1e-9, atol=1e-12)
+        expected = second - np.outer(mean, mean)
+        np.testing.assert_allclose(prior.covariance[s], expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_array_equal(prior.row_covariance, within)
+
+
+def test_prior_draws_of_classes_have_the_moments_that_the_priors_say() -> None:
+    priors = Priors(
+        covariance="factor", rank=1, tails="class", n_classes=3, class_scale_sd=0.4, class_sd=1.5
+    ).resolve(3)
+    draws = draw_prior(SKILLS, priors, draws=4000, random_seed=3)
+    means, within, weights, scales = (draws[name].values[0] for name in CLASS_DIMS)
+    # a flat Dirichlet
+    assert weights.mean(axis=0) == pytest.approx(np.full(3, 1 / 3), abs=0.02)
+    assert weights.var(axis=0) == pytest.approx(np.full(3, 2 / 9 / 4), rel=0.06)
+    assert np.log(scales).mean(axis=0) == pytest.approx(np.zeros(3), abs=0.03)
+    assert np.log(scales).std(axis=0) == pytest.approx(np.full(3, 0.4), rel=0.05)
+    # E[e^2] of a half-normal is its scale squared; two classes differ by two deviations
+    apart = (means[:, 0] - means[:, 1])[:, :, None]
+    squared = (apart * np.linalg.solve(within, apart)).sum(axis=(1, 2))
+    assert squared.mean() == pytest.approx(2.0 * 3 * priors.class_sd**2, rel=0.12)
+
+
 def test_populations_with_a_scale_per_cell_have_no_such_draws() -> None:
-    with pytest.raises(ConfigError, match="`priors` must have tails 'normal' or 'agent'"):
+    with pytest.raises(
+        ConfigError, match="`priors` must have tails 'normal', 'agent' or 'class', got 'cell'"
+    ):
         draw_prior(SKILLS, Priors(covariance="factor", tails="cell"), draws=10, random_seed=1)
 
 
