@@ -91,7 +91,7 @@ class TestFitting:
         used = Population.from_dataframe(scores).settings
         assert used["priors"]["covariance"] == "factor_lkj"
         assert used["priors"]["rank"] >= 1
-        assert used["priors"]["tails"] in ("normal", "agent", "cell")
+        assert used["priors"]["tails"] == "class"
         assert used["sampler"]["random_seed"] is not None
 
     @pytest.mark.parametrize("ending", ["csv", "parquet"])

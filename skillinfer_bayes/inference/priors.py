@@ -26,6 +26,7 @@ MEAN_SD, SPARSE_MEAN_SD = 0.5, 1.5
 # Above these numbers of scores heavy tails cost more time than most users would wait.
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
+CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 5_000, 8
 COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
 TAILS: tuple[str, ...] = get_args(Tails.__value__)
 SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
@@ -72,9 +73,9 @@ class Priors:
         together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,
         and some agents more than others; `"factor"` only. `"class"`: agents come from latent
         classes, each with a mean and a scale of its own, so that the population may be lumpy,
-        bent or heavy-tailed. `"auto"`: `"cell"` for `"factor"`, `"agent"` for `"lkj"` and
-        `"class"` for `"factor_lkj"`, as long as the history is small enough for it to be quick
-        (5,000 scores for `"cell"`, 20,000 for the others).
+        bent or heavy-tailed. `"auto"`: `"class"` for `"factor_lkj"` with at most 8 skills,
+        `"cell"` for `"factor"` and `"agent"` otherwise, as long as the history is small enough
+        for it to be quick (5,000 scores for `"class"` and `"cell"`, 20,000 for `"agent"`).
     rank : int, optional
         Number of shared factors. Default: one per five skills, at least 2, at most 10, and at
         most one per three scores of the average skill. With fewer factors than clusters of
@@ -102,7 +103,7 @@ class Priors:
     skill_spread_sd : float, default 0.5
         Half-normal scale of the sd, between skills, of the log of a skill's scale; `"cell"` tails
         only, where few scores say how widely a skill spreads.
-    n_classes : int, default 12
+    n_classes : int, default 6
         Number of latent classes, tails `"class"` only; more than needed does no harm.
     class_sd : float, default 2.0
         Half-normal scale of the distance between classes, in units of the distance between agents
@@ -134,7 +135,7 @@ class Priors:
     group_sd: float = 0.5
     covariate_sd: float = 0.5
     skill_spread_sd: float = 0.5
-    n_classes: int = 12
+    n_classes: int = 6
     class_sd: float = 2.0
     class_scale_sd: float = 0.5
     agent_noise_sd: float = 0.3
@@ -202,7 +203,8 @@ class Priors:
                 tails = "normal"
             else:
                 tails = "cell" if by_cell else "agent"
-                if covariance == "factor_lkj":
+                small = n_skills <= CLASS_SKILLS_UP_TO and (n_scores or 0) <= CLASS_TAILS_UP_TO
+                if covariance == "factor_lkj" and small:
                     tails = "class"
         if rank is None:
             rank = min(math.ceil(n_skills / SKILLS_PER_FACTOR), MOST_FACTORS)

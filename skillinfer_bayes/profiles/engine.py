@@ -121,7 +121,8 @@ class Engine:
 
         `"exact"` integrates the mixture over all draws. `"fast"` keeps its first four moments,
         which costs the same for one agent as for a thousand with the same skills observed.
-        `"auto"` is exact up to 50 agents.
+        `"auto"` is exact up to 50 agents. Latent classes, covariates, groups and re-weighting are
+        exact however many agents there are.
         """
         check_ci_prob(ci_prob)
         if method not in ("auto", "exact", "fast"):

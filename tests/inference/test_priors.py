@@ -11,6 +11,8 @@ from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.inference.priors import (
     AGENT_TAILS_UP_TO,
     CELL_TAILS_UP_TO,
+    CLASS_SKILLS_UP_TO,
+    CLASS_TAILS_UP_TO,
     DENSE_UP_TO,
     MOST_FACTORS,
     SCORES_PER_FACTOR,
@@ -124,18 +126,25 @@ def test_a_given_structure_stays(covariance) -> None:
 
 
 @pytest.mark.parametrize(
-    ("covariance", "most", "heavy"),
+    ("covariance", "most", "heavy", "beyond"),
     [
-        ("lkj", AGENT_TAILS_UP_TO, "agent"),
-        ("factor_lkj", AGENT_TAILS_UP_TO, "class"),
-        ("factor", CELL_TAILS_UP_TO, "cell"),
+        ("lkj", AGENT_TAILS_UP_TO, "agent", "normal"),
+        ("factor_lkj", CLASS_TAILS_UP_TO, "class", "agent"),
+        ("factor", CELL_TAILS_UP_TO, "cell", "normal"),
     ],
 )
-def test_tails_are_heavy_as_long_as_that_is_quick(covariance, most, heavy) -> None:
+def test_tails_are_heavy_as_long_as_that_is_quick(covariance, most, heavy, beyond) -> None:
     priors = Priors(covariance=covariance)
-    assert priors.resolve(10).tails == priors.resolve(10, most).tails == heavy
-    assert priors.resolve(10, most + 1).tails == "normal"
+    n_skills = CLASS_SKILLS_UP_TO
+    assert priors.resolve(n_skills).tails == priors.resolve(n_skills, most).tails == heavy
+    assert priors.resolve(n_skills, most + 1).tails == beyond
+    assert priors.resolve(n_skills, max(most, AGENT_TAILS_UP_TO) + 1).tails == "normal"
     assert Priors(covariance=covariance, tails="agent").resolve(10, most + 1).tails == "agent"
+
+
+def test_many_skills_have_rows_without_classes() -> None:
+    assert Priors().resolve(CLASS_SKILLS_UP_TO).tails == "class"
+    assert Priors().resolve(CLASS_SKILLS_UP_TO + 1).tails == "agent"
 
 
 def test_a_scale_per_cell_needs_independent_rests() -> None:
