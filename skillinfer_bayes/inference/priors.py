@@ -26,7 +26,7 @@ MEAN_SD, SPARSE_MEAN_SD = 0.5, 1.5
 # Above these numbers of scores heavy tails cost more time than most users would wait.
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
-CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 5_000, 8
+CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 2_000, 8
 COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
 TAILS: tuple[str, ...] = get_args(Tails.__value__)
 SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
@@ -75,7 +75,7 @@ class Priors:
         classes, each with a mean and a scale of its own, so that the population may be lumpy,
         bent or heavy-tailed. `"auto"`: `"class"` for `"factor_lkj"` with at most 8 skills,
         `"cell"` for `"factor"` and `"agent"` otherwise, as long as the history is small enough
-        for it to be quick (5,000 scores for `"class"` and `"cell"`, 20,000 for `"agent"`).
+        for it to be quick (2,000 scores for `"class"`, 5,000 for `"cell"`, 20,000 for `"agent"`).
     rank : int, optional
         Number of shared factors. Default: one per five skills, at least 2, at most 10, and at
         most one per three scores of the average skill. With fewer factors than clusters of
