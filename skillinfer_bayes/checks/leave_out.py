@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp, ndtr, stdtr
 from scipy.stats import false_discovery_control
 
-from skillinfer_bayes.checks.leave_out_cells import scaled_score_by_score
+from skillinfer_bayes.checks.leave_out_cells import LOG_2PI, scaled_score_by_score
 from skillinfer_bayes.inference.posterior import Classes, Posterior
 from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence, Group
@@ -34,7 +34,6 @@ type IndexArray = NDArray[np.intp]
 
 FEWEST_SCORES = 8
 CHUNK_CELLS = 4_000_000
-LOG_2PI = math.log(2.0 * math.pi)
 
 
 def leave_one_score_out(posterior: Posterior, evidence: Evidence) -> pd.DataFrame:

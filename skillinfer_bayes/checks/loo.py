@@ -45,7 +45,6 @@ type Refit = Callable[[int], Posterior]
 
 # a smoothed tail needs five draws and is a fifth of them at most
 FEWEST_DRAWS = 30
-CHUNK_CELLS = 5_000_000
 LOG_2PI, LOG_PI = float(np.log(2.0 * np.pi)), float(np.log(np.pi))
 
 
@@ -179,13 +178,7 @@ def _log_densities(posterior: Posterior, evidence: Evidence) -> tuple[FloatArray
         return CellConditioner(posterior).log_density(evidence)
     per_score = LOG_PI if np.isfinite(posterior.nu).all() else LOG_2PI
     missing = 0.5 * per_score * evidence.observed.sum(axis=1)
-    rows, n_agents = RowConditioner(posterior), len(evidence.agents)
-    # a density per class, draw and agent: of all agents at once it can take gigabytes
-    n_classes = 1 if posterior.classes is None else posterior.classes.weights.shape[1]
-    size = max(1, CHUNK_CELLS // (len(posterior.mean) * n_classes))
-    starts = range(0, max(n_agents, 1), size)
-    chunks = (evidence.take(slice(start, start + size)) for start in starts)
-    density = np.concatenate([rows.log_density(chunk) for chunk in chunks], axis=1) - missing
+    density: FloatArray = RowConditioner(posterior).log_density(evidence) - missing
     return density, np.zeros(density.shape)
 
 

@@ -35,10 +35,10 @@ _LOG_2PI = math.log(2.0 * math.pi)
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _invert(a: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> float:
-    """Overwrite `inverse[:m, :m]` with the inverse of a[:m, :m]; return log det, NaN if not PD."""
+def cholesky(a: NDArray[np.float64], m: int) -> float:
+    """Make the lower triangle of a[:m, :m] its Cholesky factor; return log det, NaN if not PD."""
     log_det = 0.0
-    for i in range(m):  # a becomes its own lower Cholesky factor
+    for i in range(m):
         for j in range(i + 1):
             total = a[i, j]
             for k in range(j):
@@ -50,6 +50,28 @@ def _invert(a: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> flo
                 log_det += math.log(total)
             else:
                 a[i, j] = total / a[j, j]
+    return log_det
+
+
+@numba.njit(cache=True)
+def same_system(
+    observed: NDArray[np.int8], error_var: NDArray[np.float64], row: int, other: int
+) -> bool:
+    """Whether two rows have the same skills observed, with the same errors."""
+    for k in range(observed.shape[1]):
+        if observed[row, k] != observed[other, k] or (
+            observed[row, k] and error_var[row, k] != error_var[other, k]
+        ):
+            return False
+    return True
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _invert(a: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> float:
+    """Overwrite `inverse[:m, :m]` with the inverse of a[:m, :m]; return log det, NaN if not PD."""
+    log_det = cholesky(a, m)
+    if math.isnan(log_det):
+        return log_det
     for j in range(m):  # row j of the upper triangle of a becomes column j of L^-1
         pivot = 1.0 / a[j, j]
         for i in range(j + 1, m):
@@ -120,15 +142,7 @@ def student_rows(
     log_det = 0.0
     m = 0
     for row in range(n_rows):
-        same = row > 0
-        if same:
-            for k in range(n_skills):
-                if observed[row, k] != observed[row - 1, k] or (
-                    observed[row, k] and error_var[row, k] != error_var[row - 1, k]
-                ):
-                    same = False
-                    break
-        if not same:
+        if row == 0 or not same_system(observed, error_var, row, row - 1):
             m = 0
             for k in range(n_skills):
                 if observed[row, k]:
@@ -191,7 +205,7 @@ class StudentRows(DensityOp):
     """
 
     kernel = staticmethod(student_rows)
-    version = 2
+    version = 3
     parameter_ndims = (2, 2, 0)
     data_dtypes = ("float64", "int8", "float64", "float64", "float64", "int64")
 

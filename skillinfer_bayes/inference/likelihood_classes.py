@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
+from skillinfer_bayes.inference.likelihood import cholesky, same_system
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _FAST = {"reassoc", "contract", "nsz"}
@@ -37,19 +38,9 @@ _FAST = {"reassoc", "contract", "nsz"}
 @numba.njit(cache=True, fastmath=_FAST)
 def _inverse_root(a: NDArray[np.float64], m: int) -> float:
     """Overwrite a's lower triangle with that of L^-1; return log det A, NaN if not PD."""
-    log_det = 0.0
-    for i in range(m):
-        for j in range(i + 1):
-            total = a[i, j]
-            for k in range(j):
-                total -= a[i, k] * a[j, k]
-            if i == j:
-                if not total > 0.0:
-                    return math.nan
-                a[i, i] = math.sqrt(total)
-                log_det += math.log(total)
-            else:
-                a[i, j] = total / a[j, j]
+    log_det = cholesky(a, m)
+    if math.isnan(log_det):
+        return log_det
     for j in range(m):
         a[j, j] = 1.0 / a[j, j]
         for i in range(j + 1, m):
@@ -165,15 +156,7 @@ def class_rows(
     m = 0
     n_same = 0
     for row in range(n_rows):
-        same = row > 0
-        if same:
-            for k in range(n_skills):
-                if observed[row, k] != observed[row - 1, k] or (
-                    observed[row, k] and error_var[row, k] != error_var[row - 1, k]
-                ):
-                    same = False
-                    break
-        if not same:
+        if row == 0 or not same_system(observed, error_var, row, row - 1):
             m, n_same = 0, 0
             for k in range(n_skills):
                 if observed[row, k]:
@@ -237,15 +220,7 @@ def class_rows(
         for a in range(m):
             pull[a] = rho_sum * z[a] - pull[a]
         _unwhiten_into(root, m, pull, index, grad_mean[row])
-        last = row == n_rows - 1
-        if not last:
-            for k in range(n_skills):
-                if observed[row, k] != observed[row + 1, k] or (
-                    observed[row, k] and error_var[row, k] != error_var[row + 1, k]
-                ):
-                    last = True
-                    break
-        if last:
+        if row == n_rows - 1 or not same_system(observed, error_var, row, row + 1):
             for c in range(n_classes):
                 if total_rho[c] == 0.0:
                     continue
@@ -270,7 +245,7 @@ class ClassRows(DensityOp):
     """
 
     kernel = staticmethod(class_rows)
-    version = 1
+    version = 2
     parameter_ndims = (2, 2, 1, 1, 2)
     data_dtypes = ("float64", "int8", "float64")
 

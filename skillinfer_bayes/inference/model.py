@@ -135,14 +135,14 @@ def build_model_of_rows(
             )
         if priors.tails == "class":
             classes = _classes(shift, loadings, root, priors)
-            pull = design @ _effects(n_columns, n_covariates, rank, priors) if n_columns else None
-            _class_density(data, classes, loadings, pull)
-            return model
-        mu = pm.Deterministic("mu", shift, dims="skill")
+        else:
+            mu = pm.Deterministic("mu", shift, dims="skill")
         pull = None
         if n_columns:
             pull = design @ _effects(n_columns, n_covariates, rank, priors)
-        if isinstance(rows, Cells):
+        if priors.tails == "class":
+            _class_density(data, classes, loadings, pull)
+        elif isinstance(rows, Cells):
             _cell_density(rows, data, mu, loadings, pull, pt.diag(root), nu, priors)
         else:
             _row_density(data, mu, loadings, pull, root, nu)

@@ -79,9 +79,14 @@ def draw_class(classes: Classes, terms: FloatArray, levels: FloatArray) -> Drawn
     levels : array of shape (S,)
         Between 0 and 1; stratified, so that classes come as often as they are probable.
     """
-    below = np.exp(terms - terms.max(axis=2, keepdims=True)).cumsum(axis=2)
-    chosen = (levels[:, None, None] * below[:, :, -1:] > below[:, :, :-1]).sum(axis=2)
-    draw = np.arange(len(terms))[:, None]
+    return _at_levels(classes, np.exp(terms - terms.max(axis=2, keepdims=True)), levels[:, None])
+
+
+def _at_levels(classes: Classes, weights: FloatArray, levels: FloatArray) -> Drawn:
+    """Classes at levels (S, a or 1) of distributions proportional to `weights` (S, a or 1, C)."""
+    below = weights.cumsum(axis=2)
+    chosen = (levels[:, :, None] * below[:, :, -1:] > below[:, :, :-1]).sum(axis=2)
+    draw = np.arange(len(weights))[:, None]
     return Drawn(classes.means[draw, chosen], classes.scales[draw, chosen])
 
 
@@ -96,8 +101,5 @@ def draw_agents(
 
 def draw_classes(classes: Classes, n_agents: int, rng: np.random.Generator) -> Drawn:
     """Draw the classes of agents of whom nothing is known."""
-    below = classes.weights.cumsum(axis=1)[:, None, :]
-    level = rng.random((len(below), n_agents, 1)) * below[:, :, -1:]
-    chosen = (level > below[:, :, :-1]).sum(axis=2)
-    draw = np.arange(len(below))[:, None]
-    return Drawn(classes.means[draw, chosen], classes.scales[draw, chosen])
+    levels = rng.random((len(classes.weights), n_agents))
+    return _at_levels(classes, classes.weights[:, None, :], levels)

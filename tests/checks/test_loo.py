@@ -13,7 +13,6 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, multivariate_t, t
 
 from skillinfer_bayes import History, Population, Priors, SamplerSettings
-from skillinfer_bayes.checks import loo
 from skillinfer_bayes.checks.loo import (
     _error_of_elpd,
     leave_one_agent_out,
@@ -26,6 +25,7 @@ from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.inference import sampling
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.rows import list_cells
+from skillinfer_bayes.profiles import rows as row_conditioning
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
 from skillinfer_bayes.testing import fake_population, simulate_history
 
@@ -167,7 +167,7 @@ def test_log_likelihood_of_many_agents_is_that_of_each(monkeypatch: pytest.Monke
     posterior = posterior_of(class_draws(tuple(scores.columns), n_classes=2, shape=(2, 5)))
     at_once = log_likelihood(posterior, evidence)
     # 20 densities an agent, so three agents at a time
-    monkeypatch.setattr(loo, "CHUNK_CELLS", 60)
+    monkeypatch.setattr(row_conditioning, "CHUNK_CELLS", 60)
     np.testing.assert_allclose(log_likelihood(posterior, evidence), at_once, rtol=1e-12)
     assert at_once.shape == (10, 11)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from brute_force import NODES, Marginal, grid
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from scipy.special import logsumexp
 from skillinfer_bayes import History, Population
 from skillinfer_bayes.inference.posterior import CLASS_DIMS, Posterior
 from skillinfer_bayes.profiles.evidence import Evidence
-from skillinfer_bayes.profiles.rows import RowConditioner
 from skillinfer_bayes.testing import FAKE_SETTINGS, population_of_draws
 
 type FloatArray = NDArray[np.float64]
@@ -142,19 +140,6 @@ def two_skills_of_classes(
     return Marginal(first, mass.sum(axis=1)), Marginal(second, mass.sum(axis=0))
 
 
-class Seeded(Posterior):
-    """Draws whose random numbers do not depend on them, so that populations can be compared."""
-
-    seed = 5
-
-
-def history_of(n_skills: int, **known: object) -> History:
-    rng = np.random.default_rng(7)
-    scores = pd.DataFrame(rng.integers(1, 40, (12, n_skills)) / 40)
-    scores.columns = [f"skill_{column}" for column in range(n_skills)]
-    return History.from_dataframe(scores, scale="0-1", **known)
-
-
 def evidence_of(values: np.ndarray, **known) -> Evidence:
     errors = np.broadcast_to(ERROR_VAR, values.shape)
     return Evidence(AGENTS[: len(values)], values, errors, values, **known)
@@ -166,27 +151,6 @@ def some_values(rng: np.random.Generator) -> np.ndarray:
     values[0, [2, 0]] = rng.standard_normal(2)
     values[1, 3] = 1.5
     return values
-
-
-def components_of(
-    population: Population, evidence: Evidence, extra_var: np.ndarray = NO_ERROR
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sds (S, A, K) of the mixture."""
-    shape = (len(population.posterior.mean), *evidence.values.shape)
-    mean, sd = np.empty(shape), np.empty(shape)
-    conditioner = RowConditioner(Seeded(population.posterior.tree))
-    for agents, at, width in conditioner.components(evidence, extra_var):
-        mean[:, agents], sd[:, agents] = at, np.broadcast_to(width, at.shape)
-    return mean, sd
-
-
-def draws_of(population: Population, evidence: Evidence) -> np.ndarray:
-    """Joint draws (S, A, K), working scale."""
-    draws = np.empty((len(population.posterior.mean), *evidence.values.shape))
-    conditioner = RowConditioner(Seeded(population.posterior.tree))
-    for agents, values in conditioner.draws(evidence, NO_ERROR):
-        draws[:, agents] = values
-    return draws
 
 
 def mixture_of(draws: Draws, values: np.ndarray):

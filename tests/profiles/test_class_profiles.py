@@ -15,15 +15,13 @@ from class_populations import (
     TWO_SKILLS,
     Draws,
     class_population,
-    components_of,
     draw_classes,
-    draws_of,
     evidence_of,
-    history_of,
     mixture_of,
     moments_of,
     some_values,
 )
+from row_conditioning import components_of, draws_of, history_of
 from scipy import stats
 
 from skillinfer_bayes import History, Population

@@ -11,16 +11,14 @@ from class_populations import (
     TWO_SKILLS,
     Draws,
     class_population,
-    components_of,
     draw_classes,
-    draws_of,
     evidence_of,
-    history_of,
     mixture_of,
     moments_of,
     some_values,
     two_skills_of_classes,
 )
+from row_conditioning import components_of, draws_of, history_of
 from scipy import stats
 
 from skillinfer_bayes import History, Population

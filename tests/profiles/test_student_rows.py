@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from brute_force import two_skills
+from row_conditioning import components_of, draws_of, history_of
 from scipy import stats
 
-from skillinfer_bayes import History, Population
+from skillinfer_bayes import Population
 from skillinfer_bayes.history.measurement import working_data
-from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
 from skillinfer_bayes.profiles.conditioning import condition, conditional_means
 from skillinfer_bayes.profiles.evidence import Evidence
@@ -21,19 +21,6 @@ TAILS = pytest.mark.parametrize("nu", [np.inf, 3.0, 8.0])
 N_SKILLS = 4
 AGENTS = ("one", "other", "third")
 NO_ERROR = np.zeros(N_SKILLS)
-
-
-class Seeded(Posterior):
-    """Draws whose random numbers do not depend on them, so that populations can be compared."""
-
-    seed = 5
-
-
-def history_of(n_skills: int, **known: object) -> History:
-    rng = np.random.default_rng(7)
-    scores = pd.DataFrame(rng.integers(1, 40, (12, n_skills)) / 40)
-    scores.columns = [f"skill_{column}" for column in range(n_skills)]
-    return History.from_dataframe(scores, scale="0-1", **known)
 
 
 def parameters(rng: np.random.Generator, n_draws: int = 1):
@@ -60,25 +47,6 @@ def some_values(rng: np.random.Generator) -> np.ndarray:
     values[0, [2, 0]] = rng.standard_normal(2)
     values[1, 3] = 2.5
     return values
-
-
-def components_of(population: Population, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sds (S, A, K) of the mixture."""
-    shape = (len(population.posterior.mean), *evidence.values.shape)
-    mean, sd = np.empty(shape), np.empty(shape)
-    conditioner = RowConditioner(Seeded(population.posterior.tree))
-    for agents, at, width in conditioner.components(evidence, NO_ERROR):
-        mean[:, agents], sd[:, agents] = at, np.broadcast_to(width, at.shape)
-    return mean, sd
-
-
-def draws_of(population: Population, evidence: Evidence) -> np.ndarray:
-    """Joint draws (S, A, K), working scale."""
-    draws = np.empty((len(population.posterior.mean), *evidence.values.shape))
-    conditioner = RowConditioner(Seeded(population.posterior.tree))
-    for agents, values in conditioner.draws(evidence, NO_ERROR):
-        draws[:, agents] = values
-    return draws
 
 
 class TestAgainstQuadrature:

@@ -1,0 +1,46 @@
+"""What rows of given draws condition to: shared by tests of Student-t rows and latent classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skillinfer_bayes import History, Population
+from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.profiles.evidence import Evidence
+from skillinfer_bayes.profiles.rows import RowConditioner
+
+
+class Seeded(Posterior):
+    """Draws whose random numbers do not depend on them, so that populations can be compared."""
+
+    seed = 5
+
+
+def history_of(n_skills: int, **known: object) -> History:
+    rng = np.random.default_rng(7)
+    scores = pd.DataFrame(rng.integers(1, 40, (12, n_skills)) / 40)
+    scores.columns = [f"skill_{column}" for column in range(n_skills)]
+    return History.from_dataframe(scores, scale="0-1", **known)
+
+
+def components_of(
+    population: Population, evidence: Evidence, extra_var: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and sds (S, A, K) of the mixture."""
+    shape = (len(population.posterior.mean), *evidence.values.shape)
+    mean, sd = np.empty(shape), np.empty(shape)
+    conditioner = RowConditioner(Seeded(population.posterior.tree))
+    extra = np.broadcast_to(extra_var, shape[2:])
+    for agents, at, width in conditioner.components(evidence, extra):
+        mean[:, agents], sd[:, agents] = at, np.broadcast_to(width, at.shape)
+    return mean, sd
+
+
+def draws_of(population: Population, evidence: Evidence) -> np.ndarray:
+    """Joint draws (S, A, K), working scale."""
+    draws = np.empty((len(population.posterior.mean), *evidence.values.shape))
+    conditioner = RowConditioner(Seeded(population.posterior.tree))
+    for agents, values in conditioner.draws(evidence, np.zeros(draws.shape[2])):
+        draws[:, agents] = values
+    return draws
