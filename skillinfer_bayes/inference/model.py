@@ -27,7 +27,10 @@ history does not ask for keep their prior, and what is learned is the population
 (Ishwaran and Zarepour (2002), Exact and approximate sum representations for the Dirichlet process,
 doi:10.2307/3315951; Fruehwirth-Schnatter (2006), Finite Mixture and Markov Switching Models,
 doi:10.1007/978-0-387-35768-3, for the label switching that is harmless here, since nothing is read
-off a class). A measurement error is widened by t_c with the rest of its row.
+off a class). A measurement error is widened by t_c with the rest of its row. From 80 agents on m_c
+itself is sampled, which has the same prior but, where scores say much about it, a rounder posterior
+(Papaspiliopoulos, Roberts and Skoeld (2007), A general framework for the parametrization of
+hierarchical models, doi:10.1214/088342307000000014).
 
 With tails "agent" a row's covariance is divided by chi2_nu / nu, one
 draw per agent, which is integrated out too: the row is a multivariate Student-t (Lange, Little and
@@ -57,6 +60,8 @@ from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
 
 type Tensor = Any
+
+CENTRED_CLASSES_FROM = 80
 
 
 def build_model(history: History, priors: Priors | None = None) -> pm.Model:
@@ -134,7 +139,7 @@ def build_model_of_rows(
                 "factor_shift", 0.0, priors.shift_sd, dims="factor"
             )
         if priors.tails == "class":
-            classes = _classes(shift, loadings, root, priors)
+            classes = _classes(shift, loadings, root, priors, centres_classes(rows, priors))
         else:
             mu = pm.Deterministic("mu", shift, dims="skill")
         pull = None
@@ -147,6 +152,11 @@ def build_model_of_rows(
         else:
             _row_density(data, mu, loadings, pull, root, nu)
     return model
+
+
+def centres_classes(rows: Rows | Cells, priors: Priors) -> bool:
+    """Whether the means of classes are sampled themselves, and not their standardised shifts."""
+    return priors.tails == "class" and len(rows.design) >= CENTRED_CLASSES_FROM
 
 
 def _row_density(
@@ -170,24 +180,36 @@ class _Classes(NamedTuple):
     covariance: Tensor
 
 
-def _classes(centre: Tensor, loadings: Tensor, root: Tensor, priors: Priors) -> _Classes:
+def _classes(
+    centre: Tensor, loadings: Tensor, root: Tensor, priors: Priors, centred: bool
+) -> _Classes:
     """Latent classes: what they are, and what they add up to."""
     weight = pm.Dirichlet("class_weights", np.ones(priors.n_classes), dims="class")
     apart = pm.HalfNormal("class_sd", priors.class_sd)
-    shift = pm.Normal("class_own_shift", 0.0, 1.0, dims=("class", "skill")) @ root.T
     within = root @ root.T
     if loadings is not None:
-        shift = shift + pm.Normal("class_shift", 0.0, 1.0, dims=("class", "factor")) @ loadings.T
         within = within + loadings @ loadings.T
     log_scale = pm.Normal("class_log_scale", 0.0, priors.class_scale_sd, dims="class")
     scale = pm.Deterministic("class_scales", pt.exp(log_scale), dims="class")
-    means = pm.Deterministic("class_means", centre + apart * shift, dims=("class", "skill"))
+    if centred:
+        means = pm.MvNormal("class_means", centre, apart**2 * within, dims=("class", "skill"))
+    else:
+        shift = _class_shifts(loadings, root)
+        means = pm.Deterministic("class_means", centre + apart * shift, dims=("class", "skill"))
     within = pm.Deterministic("class_covariance", within, dims=("skill", "skill_bis"))
     mu = pm.Deterministic("mu", weight @ means, dims="skill")
     between = (weight[:, None] * (means - mu)).T @ (means - mu)
     total = pt.sum(weight * scale**2) * within + between
     pm.Deterministic("covariance", total, dims=("skill", "skill_bis"))
     return _Classes(means, pt.log(weight), log_scale, within)
+
+
+def _class_shifts(loadings: Tensor, root: Tensor) -> Tensor:
+    """Where classes lie, as agents do about their mean: (class, skill)."""
+    shift = pm.Normal("class_own_shift", 0.0, 1.0, dims=("class", "skill")) @ root.T
+    if loadings is None:
+        return shift
+    return shift + pm.Normal("class_shift", 0.0, 1.0, dims=("class", "factor")) @ loadings.T
 
 
 def _class_density(

@@ -27,6 +27,8 @@ MEAN_SD, SPARSE_MEAN_SD = 0.5, 1.5
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
 CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 2_000, 8
+# Of fewer agents each grouping is an explanation of its own, between which chains hop.
+CLASS_AGENTS_FROM = 12
 COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
 TAILS: tuple[str, ...] = get_args(Tails.__value__)
 SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
@@ -57,6 +59,13 @@ def _require_count(config: object, name: str, *, low: int) -> None:
         raise ConfigError(f"`{name}` must be a whole number of at least {low}, got {value!r}")
 
 
+def _classes_show(n_skills: int, n_scores: int | None) -> bool:
+    """Whether latent classes can be told apart in a history, and quickly."""
+    if n_skills > CLASS_SKILLS_UP_TO:
+        return False
+    return n_scores is None or CLASS_AGENTS_FROM * n_skills <= n_scores <= CLASS_TAILS_UP_TO
+
+
 @dataclass(frozen=True, kw_only=True)
 class Priors:
     """Structure and hyperparameters of the covariance between skills.
@@ -73,9 +82,10 @@ class Priors:
         together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,
         and some agents more than others; `"factor"` only. `"class"`: agents come from latent
         classes, each with a mean and a scale of its own, so that the population may be lumpy,
-        bent or heavy-tailed. `"auto"`: `"class"` for `"factor_lkj"` with at most 8 skills,
-        `"cell"` for `"factor"` and `"agent"` otherwise, as long as the history is small enough
-        for it to be quick (2,000 scores for `"class"`, 5,000 for `"cell"`, 20,000 for `"agent"`).
+        bent or heavy-tailed. `"auto"`: `"class"` for `"factor_lkj"` with at most 8 skills and
+        12 scores or more of the average skill, `"cell"` for `"factor"` and `"agent"` otherwise,
+        as long as the history is small enough for it to be quick (2,000 scores for `"class"`,
+        5,000 for `"cell"`, 20,000 for `"agent"`).
     rank : int, optional
         Number of shared factors. Default: one per five skills, at least 2, at most 10, and at
         most one per three scores of the average skill. With fewer factors than clusters of
@@ -203,8 +213,7 @@ class Priors:
                 tails = "normal"
             else:
                 tails = "cell" if by_cell else "agent"
-                small = n_skills <= CLASS_SKILLS_UP_TO and (n_scores or 0) <= CLASS_TAILS_UP_TO
-                if covariance == "factor_lkj" and small:
+                if covariance == "factor_lkj" and _classes_show(n_skills, n_scores):
                     tails = "class"
         if rank is None:
             rank = min(math.ceil(n_skills / SKILLS_PER_FACTOR), MOST_FACTORS)

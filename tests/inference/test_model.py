@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.model import build_model
+from skillinfer_bayes.inference.model import CENTRED_CLASSES_FROM, build_model
 from skillinfer_bayes.inference.posterior import CLASS_DIMS
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
@@ -270,6 +270,32 @@ def test_classes_are_drawn_like_agents_and_add_up(history, rng, covariance) -> N
     mu = sum(weights[c] * means[c] for c in range(4))
     np.testing.assert_allclose(got["mu"], mu, rtol=1e-9)
     np.testing.assert_allclose(got["covariance"], second - np.outer(mu, mu), rtol=1e-8)
+
+
+@pytest.mark.parametrize("covariance", ["factor_lkj", "lkj"])
+def test_with_many_agents_the_means_of_classes_are_sampled_themselves(
+    scores, rng, covariance
+) -> None:
+    """The law of `class_means` is that of the shifts of the test above, given all else."""
+    priors = Priors(covariance=covariance, tails="class", rank=2, n_classes=4)
+    copies = -(-CENTRED_CLASSES_FROM // len(scores))
+    table = pd.concat([scores] * copies, ignore_index=True).iloc[:CENTRED_CLASSES_FROM]
+    fewer = build_model(History.from_dataframe(table.iloc[1:]), priors)
+    model = build_model(History.from_dataframe(table), priors)
+    free = [{variable.name for variable in one.free_RVs} for one in (fewer, model)]
+    assert free[1] - free[0] == {"class_means"}
+    assert free[0] - free[1] <= {"class_own_shift", "class_shift"}
+    point = somewhere(model, rng)
+    deviations = ("own_shift", "factor_shift", "class_sd", "class_means", "class_covariance")
+    got = evaluated(model, point, "own_sd", "omega_chol", "loadings", *deviations)
+    root = np.diag(got["own_sd"]) @ got["omega_chol"]
+    loadings = got.get("loadings", np.zeros((4, 0)))
+    centre = root @ got["own_shift"] + loadings @ got.get("factor_shift", np.zeros(0))
+    within = root @ root.T + loadings @ loadings.T
+    np.testing.assert_allclose(got["class_covariance"], within, rtol=1e-9)
+    law = stats.multivariate_normal(centre, got["class_sd"] ** 2 * within)
+    found = model.compile_logp([model["class_means"]], mode=PLAIN)(point)
+    assert found == pytest.approx(law.logpdf(got["class_means"]).sum(), rel=1e-9)
 
 
 def test_the_tables_values_are_data_that_can_be_exchanged(model) -> None:

@@ -11,6 +11,7 @@ from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.inference.priors import (
     AGENT_TAILS_UP_TO,
     CELL_TAILS_UP_TO,
+    CLASS_AGENTS_FROM,
     CLASS_SKILLS_UP_TO,
     CLASS_TAILS_UP_TO,
     DENSE_UP_TO,
@@ -145,6 +146,13 @@ def test_tails_are_heavy_as_long_as_that_is_quick(covariance, most, heavy, beyon
 def test_many_skills_have_rows_without_classes() -> None:
     assert Priors().resolve(CLASS_SKILLS_UP_TO).tails == "class"
     assert Priors().resolve(CLASS_SKILLS_UP_TO + 1).tails == "agent"
+
+
+def test_few_agents_show_no_classes() -> None:
+    least = 5 * CLASS_AGENTS_FROM
+    assert Priors().resolve(5, least).tails == "class"
+    assert Priors().resolve(5, least - 1).tails == "agent"
+    assert Priors(tails="class").resolve(5, least - 1).tails == "class"
 
 
 def test_a_scale_per_cell_needs_independent_rests() -> None:

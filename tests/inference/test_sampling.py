@@ -204,6 +204,17 @@ def test_a_scale_per_cell_gives_what_conditioning_needs(per_cell: Population) ->
     assert (profile.std() > 0.0).all()
 
 
+def test_many_agents_and_few_have_compiled_models_of_their_own() -> None:
+    """Classes are parametrised by the number of agents, so one model does not take both tables."""
+    priors = Priors(tails="class", rank=1, n_classes=2).resolve(3)
+    structures = set()
+    for n_agents in (20, 30, 200, 300):
+        history = simulate_history(n_agents, 3, random_seed=1).scores
+        rows = sampling.rows_of(History.from_dataframe(history), priors)
+        structures.add(sampling._Job(rows, 3, 0, priors, TINY).structure)
+    assert len(structures) == 2
+
+
 def test_another_table_of_as_many_agents_is_not_compiled(
     per_cell: Population, no_compiling: None
 ) -> None:
