@@ -89,7 +89,11 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
         parts["correlations (eta)"] = (priors.eta - 1.0) * _log_det_omega(posterior)
     general = posterior.hyperparameter("general")
     if general is not None:
-        parts["general factor"] = norm.logpdf(general, priors.general_mean, priors.general_sd)
+        one, other = (
+            norm.logpdf(general, mean, priors.general_sd)
+            for mean in (priors.general_mean, -priors.general_mean)
+        )
+        parts["general factor"] = np.logaddexp(one, other)
     log_mean = posterior.hyperparameter("own_log_mean")
     log_spread = posterior.hyperparameter("own_log_spread")
     if log_mean is not None and log_spread is not None:

@@ -9,7 +9,9 @@ On the working scale, for agents i, skills j and shared factors k::
 
 x_i holds the agent's standardised covariates and its group, B their effects on the factors.
 tau is given, not learned: a handful of agents says little about it, and a learned one put
-divergences into every fit of eight agents by five skills.
+divergences into every fit of eight agents by five skills. A factor has no sign, and a chain keeps
+the one that it finds first. So g has the prior of `Priors` with either sign, one as probable as the
+other: that leaves the prior of Sigma as it is, and chains of either sign agree.
 
 f and u are integrated out: y_iJ ~ Normal(mean_iJ, Sigma_JJ + diag(s2_iJ)) for the observed skills
 J, with Sigma = Lambda Lambda' + D Omega D. Empty cells are never imputed; that they are empty is
@@ -284,7 +286,8 @@ def _own_root(n_skills: int, priors: Priors, scale: Tensor) -> Tensor:
 
 def _loadings(rank: int, priors: Priors, scale: Tensor) -> Tensor:
     """Lambda: a general factor of mean loading g, and others that pull either way."""
-    general = pm.Normal("general", priors.general_mean, priors.general_sd)
+    either_sign = np.array([priors.general_mean, -priors.general_mean])
+    general = pm.NormalMixture("general", np.full(2, 0.5), either_sign, priors.general_sd)
     offset = pm.Normal("loading_offset", 0.0, 1.0, dims=("skill", "factor"))
     first = np.eye(rank)[0]
     loadings = general * first + priors.loading_sd * offset

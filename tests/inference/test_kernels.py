@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +123,31 @@ def test_a_model_compiled_before_is_loaded(model) -> None:
     again = compile_for_nutpie(model, KEPT)
     assert again.compiled_logp_func.cache_hits == 1
     assert again.compiled_expand_func.cache_hits == 1
+
+
+@pytest.mark.slow
+def test_what_is_loaded_gives_the_draws_of_what_was_compiled(tmp_path) -> None:
+    """To the last bit, in two processes, the first of which finds nothing stored."""
+    program = """if True:
+        from skillinfer_bayes import Population
+        from skillinfer_bayes.testing import simulate_history
+        history = simulate_history(20, 12, random_seed=1).scores
+        settings = {"draws": 100, "tune": 100, "chains": 2, "random_seed": 1}
+        population = Population.from_dataframe(history, settings=settings, progressbar=False)
+        print(population.posterior.draws_hash)
+    """
+    environment = {**os.environ, "PYTENSOR_FLAGS": f"base_compiledir={tmp_path}"}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    )
+    assert first == second != ""
 
 
 def test_what_is_stored_belongs_to_one_model(at_random) -> None:

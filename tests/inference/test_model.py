@@ -298,6 +298,31 @@ def test_with_many_agents_the_means_of_classes_are_sampled_themselves(
     assert found == pytest.approx(law.logpdf(got["class_means"]).sum(), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("covariance", "tails"), [("factor_lkj", "agent"), ("factor_lkj", "class"), ("factor", "cell")]
+)
+def test_either_sign_of_a_factor_is_as_probable(described, rng, covariance, tails) -> None:
+    model = build_model(described, Priors(covariance=covariance, tails=tails, rank=2, n_classes=3))
+    point = somewhere(model, rng)
+    turned = dict(point)
+    for name, value in point.items():
+        dims = model.named_vars_to_dims.get(name, ())
+        if name == "general":
+            turned[name] = -value
+        elif "factor" in dims or name == "factors":
+            turned[name] = value * np.array([-1.0, 1.0])
+    assert {name for name in point if not np.array_equal(point[name], turned[name])} == {
+        "general",
+        "loading_offset",
+        "factor_shift",
+        "effect_offset",
+        *(["class_shift"] if tails == "class" else []),
+        *(["factors"] if tails == "cell" else []),
+    }
+    logp = model.compile_logp(mode=PLAIN)
+    assert logp(turned) == pytest.approx(float(logp(point)), rel=1e-12)
+
+
 def test_the_tables_values_are_data_that_can_be_exchanged(model) -> None:
     tables = {"values", "observed", "error_var", "n_agents", "scatter", "scatter_row"}
     if is_by_class(model):
