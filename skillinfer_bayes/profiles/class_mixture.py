@@ -31,7 +31,7 @@ from skillinfer_bayes.profiles.mixture_kernel import Shares
 type FloatArray = NDArray[np.float64]
 
 BLOCK = 64
-NODES = 11
+NODES = 21
 LEAST_WEIGHT = 1e-5
 
 

@@ -19,7 +19,7 @@ type Doubles = NDArray[np.float64]
 type Singles = NDArray[np.float32]
 
 MAX_STEPS = 60
-TOLERANCE = 5e-3  # of the mixture's sd; what is left after a step is of its third power
+TOLERANCE = 1e-3  # of the mixture's sd; what is left after a step is of its third power
 
 _FAST = {"contract", "nsz"}
 _TINY, _HUGE = np.float32(1e-30), np.float32(1e30)
