@@ -2,8 +2,10 @@
 
 A mixture is an array (B, 3, a): weights, means and standard deviations of B components for each of
 `a` agents. Everything is in single precision, and the innermost loops run over agents, which makes
-vector instructions of them. The normal distribution function is formula 26.2.17 of Abramowitz and
-Stegun (1964), off by 1e-7 at most.
+vector instructions of them, as long as no division is tested for a zero (`error_model`). The normal
+distribution function is formula 26.2.17 of Abramowitz and Stegun (1964), off by 1e-7 at most.
+Quantiles are found by Halley's method (Traub (1964), Iterative Methods for the Solution of
+Equations, ISBN 978-0-8284-0312-2).
 """
 
 from __future__ import annotations
