@@ -97,8 +97,8 @@ class Priors:
         Prior sd of each skill's population mean, in units of the skill's spread. Default: 0.5; with
         tails `"cell"` 1.5, because a sparse skill may have been measured on the best agents only.
     general_mean, general_sd : float, defaults 0.4 and 0.4
-        Normal prior of g, the general factor's mean loading, which may be small. The sign of a factor
-        means nothing, so half of the prior is that of -g.
+        Normal prior of g, the general factor's mean loading, which may be small. The sign of a
+        factor means nothing, so half of the prior is that of -g.
     loading_sd : float, default 0.4
         tau, the sd of the loadings about g (first factor) or zero (the others).
     own_log_mean, own_log_sd : float, defaults -0.7 and 0.5

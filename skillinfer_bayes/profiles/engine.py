@@ -119,10 +119,11 @@ class Engine:
     ) -> Summary:
         """Means, standard deviations and equal-tailed intervals of every agent and skill.
 
-        `"exact"` integrates the mixture over all draws. `"fast"` keeps its first four moments,
-        which costs the same for one agent as for a thousand with the same skills observed.
-        `"auto"` is exact up to 50 agents. Latent classes, covariates, groups and re-weighting are
-        exact however many agents there are.
+        `"exact"` integrates the mixture over all draws, with one draw of the agent's class in each
+        where there are latent classes. `"fast"` keeps its first four moments, which costs the same
+        for one agent as for a thousand with the same skills observed; with latent classes it sums
+        over all classes of all draws and puts alike components together. `"auto"` is exact up to
+        50 agents. Covariates, groups and re-weighting are exact however many agents there are.
         """
         check_ci_prob(ci_prob)
         if method not in ("auto", "exact", "fast"):
@@ -132,9 +133,9 @@ class Engine:
         rows = self.conditioner
         many = method == "fast" or (method == "auto" and len(evidence.agents) > FAST_FROM)
         plain = not evidence.design.shape[1] and not evidence.reweight
-        plain = plain and not self.posterior.by_class
         if many and plain and isinstance(rows, RowConditioner):
-            self._fill_fast(rows, result, evidence, tails, kind)
+            fill = self._fill_classes if self.posterior.by_class else self._fill_fast
+            fill(rows, result, evidence, tails, kind)
         else:
             self._fill_exact(result, evidence, tails, kind)
         if kind == "score" and self._counted.any():
@@ -198,6 +199,27 @@ class Engine:
             result.mean[rows], result.std[rows] = mean, np.sqrt(variance)
             for end, tail in zip((result.lower, result.upper), tails, strict=True):
                 end[rows] = backward(cornish_fisher_quantile(tail, shape))
+
+    def _fill_classes(
+        self,
+        conditioner: RowConditioner,
+        result: Summary,
+        evidence: Evidence,
+        tails: tuple[float, float],
+        kind: Kind,
+    ) -> None:
+        # not above: it imports numba, which one agent's profile does without
+        from skillinfer_bayes.profiles.class_mixture import summarise_group
+
+        extra = self._extra_var(kind)
+        for group, given in conditioner.groups(evidence):
+            covariance = conditioner.measured_covariance(group)
+            blocks = summarise_group(
+                conditioner.classes, group, given, covariance, extra, self.scales, tails[0]
+            )
+            for block in blocks:
+                for whole, part in zip(result, block[1:], strict=True):
+                    whole[block.agents] = part
 
     def p_above(self, evidence: Evidence, thresholds: FloatArray, kind: Kind) -> FloatArray:
         """Probability that each skill lies above its threshold (K,) in score units: (A, K)."""

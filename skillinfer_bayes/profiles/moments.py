@@ -5,7 +5,8 @@ measurements, m_s = b_s . x with x = (1, y). The mixture's first four moments ar
 polynomials in y whose coefficients are averages over draws: computed once per set, they serve
 every agent that shares it, and no array of (draws x agents) is made. Under Student-t rows the
 variance of a component is a quadratic in y too. Quantiles follow from the cumulants by the
-expansion of Cornish and Fisher (1938), doi:10.2307/1400905.
+expansion of Cornish and Fisher (1938), doi:10.2307/1400905. With latent classes four moments say
+too little; see `class_mixture`.
 """
 
 from __future__ import annotations

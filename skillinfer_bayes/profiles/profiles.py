@@ -107,7 +107,8 @@ class Profiles(Mapping[str, Profile]):
             The latent skill, or a score that would be measured.
         method : {"auto", "exact", "fast"}, default "auto"
             `"exact"` integrates the mixture over all posterior draws, `"fast"` keeps its first
-            four moments; `"auto"` is exact up to 50 agents.
+            four moments or, with latent classes, puts alike components together; `"auto"` is exact
+            up to 50 agents.
 
         Returns
         -------

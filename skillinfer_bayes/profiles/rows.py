@@ -164,10 +164,11 @@ class RowConditioner:
     def class_terms(self, group: Group, residual: FloatArray | None = None) -> FloatArray:
         """Log of weight times density of each class, (S, a, C); at other residuals if given."""
         at = self.residuals(group) if residual is None else residual
-        return class_terms(self._classes, self.root(group), at, group.observed)
+        return class_terms(self.classes, self.root(group), at, group.observed)
 
     @property
-    def _classes(self) -> Classes:
+    def classes(self) -> Classes:
+        """Latent classes of a population that has them."""
         if self.posterior.classes is None:
             raise TypeError("the population has no latent classes")
         return self.posterior.classes
@@ -178,7 +179,7 @@ class RowConditioner:
         (S, a), without the constant -m log(2 pi) / 2.
         """
         at = self.residuals(group) if residual is None else residual
-        classes, root = self._classes, self.root(group)
+        classes, root = self.classes, self.root(group)
         size = max(1, CHUNK_CELLS // classes.weights.size)
         chunks = (at[:, start : start + size] for start in range(0, at.shape[1], size))
         terms = (class_terms(classes, root, chunk, group.observed) for chunk in chunks)

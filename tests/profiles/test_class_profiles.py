@@ -12,7 +12,6 @@ from class_populations import (
     AGENTS,
     ERROR_VAR,
     N_SKILLS,
-    TWO_SKILLS,
     Draws,
     class_population,
     draw_classes,
@@ -140,16 +139,6 @@ class TestGroupsAndCovariates:
             np.testing.assert_allclose(
                 alone.draws().values, profiles.draws().sel(agent=[agent]).values, atol=1e-9
             )
-
-
-def test_many_agents_are_computed_exactly(rng) -> None:
-    """Moments of four orders would say little of a population of several clusters."""
-    population = class_population(history_of(2), TWO_SKILLS.repeated(200))
-    table = pd.DataFrame(rng.uniform(0.1, 0.9, (60, 1)), columns=["skill_0"])
-    table.index = [f"new_{row}" for row in range(60)]
-    profiles = population.profiles(table)
-    assert profiles.to_dataset().identical(profiles.to_dataset(method="exact"))
-    assert profiles.to_dataset().identical(profiles.to_dataset(method="fast"))
 
 
 class TestReweighting:
