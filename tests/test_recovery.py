@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
 from skillinfer_bayes import History, Population, Priors, SamplerSettings, Scale
 from skillinfer_bayes.history.measurement import WorkingData
@@ -76,22 +76,43 @@ YEAR = 2024.0
 
 def log_density(posterior: Posterior, evidence: Evidence) -> np.ndarray:
     """Log density of an agent's scores under each draw, up to a constant."""
-    mean, covariance = posterior.mean, posterior.covariance
-    pull = evidence.design @ posterior.effects
-    mean = mean + (pull @ np.swapaxes(posterior.loadings, 1, 2))[:, 0]
+    pull = (evidence.design @ posterior.effects @ np.swapaxes(posterior.loadings, 1, 2))[:, 0]
+    residual = (evidence.values[0] - pull)[:, OBSERVED]
+    between = np.zeros(())
     if evidence.unknown_group[0]:
-        spread = posterior.group_sd[:, None, None] * posterior.loadings
-        covariance = covariance + spread @ np.swapaxes(spread, 1, 2)
-    m = len(OBSERVED)
-    residual = evidence.values[0, OBSERVED] - mean[:, OBSERVED]
-    block = covariance[:, OBSERVED][:, :, OBSERVED] + DEFAULT_ERROR_VAR * np.eye(m)
-    solved = np.linalg.solve(block, residual[:, :, None])[:, :, 0]
-    quad, log_det = np.sum(residual * solved, axis=1), np.linalg.slogdet(block)[1]
-    nu = posterior.nu
+        spread = (posterior.group_sd[:, None, None] * posterior.loadings)[:, OBSERVED]
+        between = spread @ np.swapaxes(spread, 1, 2)
+    m, nu, classes = len(OBSERVED), posterior.nu, posterior.classes
+    within = posterior.row_covariance[:, OBSERVED[:, None], OBSERVED]
+    within = within + DEFAULT_ERROR_VAR * np.eye(m)
+    if classes is not None:
+        terms = [
+            np.log(classes.weights[:, c])
+            + normal_log_density(
+                residual - classes.means[:, c, OBSERVED],
+                classes.scales[:, c, None, None] ** 2 * within + between,
+            )
+            for c in range(classes.weights.shape[1])
+        ]
+        return logsumexp(terms, axis=0)
+    residual = residual - posterior.mean[:, OBSERVED]
     if np.isinf(nu).any():
-        return -0.5 * (quad + log_det)
+        return normal_log_density(residual, within + between)
+    quad, log_det = quad_and_log_det(residual, within + between)
     constant = gammaln(0.5 * (nu + m)) - gammaln(0.5 * nu) - 0.5 * m * np.log(nu)
     return constant - 0.5 * log_det - 0.5 * (nu + m) * np.log1p(quad / nu)
+
+
+def quad_and_log_det(residual: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances and log determinants, (S,) each; `residual` (S, m)."""
+    solved = np.linalg.solve(covariance, residual[:, :, None])[:, :, 0]
+    return np.sum(residual * solved, axis=1), np.linalg.slogdet(covariance)[1]
+
+
+def normal_log_density(residual: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Up to a constant, (S,)."""
+    quad, log_det = quad_and_log_det(residual, covariance)
+    return -0.5 * (quad + log_det)
 
 
 def predicted(
@@ -147,7 +168,7 @@ def fitted(tails: str, group: str | None) -> tuple[Posterior, Design]:
     priors = Priors(tails=tails).resolve(N_SKILLS)
     rows = collapse_rows(
         WorkingData(values, None),
-        keep_agents=tails == "agent",
+        keep_agents=priors.by_agent,
         design=design.agents(years, groups, len(values)).rows,
     )
     draws = sample_rows(
@@ -191,7 +212,7 @@ def agrees_with_a_refit(
     np.testing.assert_allclose(plain_sd, expected_sd, rtol=0.1)
 
 
-@pytest.mark.parametrize("tails", ["normal", "agent"])
+@pytest.mark.parametrize("tails", ["normal", "agent", "class"])
 @pytest.mark.parametrize("group", ["family 2", "a new family"])
 def test_conditioning_on_facts_and_scores_agrees_with_a_refit(tails, group) -> None:
     before, design = fitted(tails, None)
@@ -202,12 +223,12 @@ def test_conditioning_on_facts_and_scores_agrees_with_a_refit(tails, group) -> N
     assert not seen_after.unknown_group[0]
     agrees_with_a_refit(before, seen, after, seen_after)
     # the facts matter: another year would be told apart
-    other = replace(seen, design=seen.design - np.eye(1, seen.design.shape[1]))
+    other = replace(seen, design=seen.design - 2.0 * np.eye(1, seen.design.shape[1]))
     shift = predicted(before, other)[0] - predicted(before, seen)[0]
     assert np.abs(shift).max() > 4 * predicted(after, seen_after)[2].max()
 
 
-@pytest.mark.parametrize("tails", ["normal", "agent"])
+@pytest.mark.parametrize("tails", ["normal", "agent", "class"])
 def test_conditioning_agrees_with_a_refit_that_has_the_agents_row(tails) -> None:
     history = History.from_dataframe(simulate_history(60, N_SKILLS, random_seed=21).scores)
     row = np.full(N_SKILLS, np.nan)

@@ -58,6 +58,13 @@ class Classes(NamedTuple):
     weights: FloatArray
     scales: FloatArray
 
+    def only(self, number: int) -> Classes:
+        """Give one of the classes."""
+        one = slice(number, number + 1)
+        return Classes(
+            self.means[:, one], self.covariance, self.weights[:, one], self.scales[:, one]
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Posterior:

@@ -28,7 +28,7 @@ AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
 CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 2_000, 8
 # Of fewer agents each grouping is an explanation of its own, between which chains hop.
-CLASS_AGENTS_FROM = 12
+CLASS_AGENTS_FROM = 15
 COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
 TAILS: tuple[str, ...] = get_args(Tails.__value__)
 SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
@@ -83,7 +83,7 @@ class Priors:
         and some agents more than others; `"factor"` only. `"class"`: agents come from latent
         classes, each with a mean and a scale of its own, so that the population may be lumpy,
         bent or heavy-tailed. `"auto"`: `"class"` for `"factor_lkj"` with at most 8 skills and
-        12 scores or more of the average skill, `"cell"` for `"factor"` and `"agent"` otherwise,
+        15 scores or more of the average skill, `"cell"` for `"factor"` and `"agent"` otherwise,
         as long as the history is small enough for it to be quick (2,000 scores for `"class"`,
         5,000 for `"cell"`, 20,000 for `"agent"`).
     rank : int, optional

@@ -18,7 +18,7 @@ from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.posterior import Posterior
 
 FORMAT = "skillinfer_bayes population"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 knows no latent classes, and is read
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
 COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}
 

@@ -90,15 +90,6 @@ def _at_levels(classes: Classes, weights: FloatArray, levels: FloatArray) -> Dra
     return Drawn(classes.means[draw, chosen], classes.scales[draw, chosen])
 
 
-def draw_agents(
-    classes: Classes, root: FloatArray, observed: NDArray[np.intp], rng: np.random.Generator
-) -> FloatArray:
-    """One agent's measurements per posterior draw, (S, m); `root` as in `class_terms`."""
-    drawn = draw_classes(classes, 1, rng)
-    noise = np.einsum("smn,sn->sm", root, rng.standard_normal(root.shape[:2]))
-    return np.asarray(drawn.mean[:, 0, observed] + drawn.scale * noise)
-
-
 def draw_classes(classes: Classes, n_agents: int, rng: np.random.Generator) -> Drawn:
     """Draw the classes of agents of whom nothing is known."""
     levels = rng.random((len(classes.weights), n_agents))

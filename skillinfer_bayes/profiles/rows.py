@@ -48,15 +48,25 @@ class RowConditioner:
     def groups(self, evidence: Evidence) -> Iterator[tuple[Group, Conditional]]:
         """Agents that share a gain, with it."""
         for group in evidence.groups():
-            covariance = self._covariance(group.unknown_group)
-            yield group, condition(covariance, group.observed, group.error_var)
+            yield group, self._given(group)
 
-    def _covariance(self, unknown_group: bool) -> FloatArray:
-        """Covariances (S, K, K) of a row; a group that the history lacks adds its own spread."""
+    def _given(self, group: Group, scale: FloatArray | None = None) -> Conditional:
+        covariance = self._covariance(group.unknown_group, scale)
+        return condition(covariance, group.observed, group.error_var)
+
+    def _covariance(self, unknown_group: bool, scale: FloatArray | None = None) -> FloatArray:
+        """Covariances (S, K, K) of a row; a group that the history lacks adds its own spread.
+
+        With `scale` (S,), of a class, they are in units of its square.
+        """
         if not unknown_group:
             return self.posterior.row_covariance
-        pull = self.posterior.group_sd[:, None, None] * self.posterior.loadings
+        pull = self._group_sd(scale)[:, None, None] * self.posterior.loadings
         return self.posterior.row_covariance + pull @ np.swapaxes(pull, 1, 2)
+
+    def _group_sd(self, scale: FloatArray | None) -> FloatArray:
+        """Give the sd of an unknown group's pull, (S,); classes do not widen it."""
+        return self.posterior.group_sd if scale is None else self.posterior.group_sd / scale
 
     def _mean(self, design: FloatArray) -> FloatArray:
         """Give the means of agents with these designs, (S, A or 1, K), less their classes'."""
@@ -105,7 +115,11 @@ class RowConditioner:
         classes = self.posterior.classes
         wide = n_skills if classes is None else max(n_skills, classes.weights.shape[1])
         size = max(1, CHUNK_CELLS // (n_draws * wide))
-        for group, given in self.groups(evidence):
+        for group in evidence.groups():
+            if group.unknown_group and classes is not None:
+                yield from self._one_by_one(group)
+                continue
+            given = self._given(group)
             precision = root = None
             if self.heavy:
                 precision = precision_of(self._covariance(group.unknown_group), given, group)
@@ -127,14 +141,36 @@ class RowConditioner:
                     residual = residual - drawn.mean[:, :, given.observed]
                 yield group, group.agents[part], given, mean + residual @ given.gain, widening
 
-    def measured_covariance(self, group: Group) -> FloatArray:
-        """Covariance of a group's measurements, their errors included, (S, m, m)."""
-        block = self._covariance(group.unknown_group)[:, group.observed[:, None], group.observed]
-        return block + np.diag(group.error_var)
+    def _one_by_one(
+        self, group: Group
+    ) -> Iterator[tuple[Group, NDArray[np.intp], Conditional, FloatArray, FloatArray]]:
+        """As `conditionals`, for agents of an unknown group under latent classes.
 
-    def root(self, group: Group) -> FloatArray:
-        """Cholesky factors of the covariance of a group's measurements, (S, m, m)."""
-        return np.linalg.cholesky(self.measured_covariance(group))
+        A class's scale widens the agents and not the group's pull, so each class has a gain of its
+        own, and each agent those of the classes that are drawn for it.
+        """
+        mean = self._mean(group.design)
+        residual = self.residuals(group)
+        for position, agent in enumerate(group.agents):
+            one = slice(position, position + 1)
+            terms = self.class_terms(group, residual[:, one])
+            drawn = draw_class(self.classes, terms, self._levels)
+            given = self._given(group, drawn.scale[:, 0])
+            away = residual[:, one] - drawn.mean[:, :, group.observed]
+            where = mean[:, one] + drawn.mean + away @ given.gain
+            yield group, np.array([agent]), given, where, drawn.scale**2
+
+    def measured_covariance(self, group: Group, scale: FloatArray | None = None) -> FloatArray:
+        """Covariance of a group's measurements, their errors included, (S, m, m).
+
+        With `scale` (S,), of a class, in units of its square.
+        """
+        covariance = self._covariance(group.unknown_group, scale)
+        return covariance[:, group.observed[:, None], group.observed] + np.diag(group.error_var)
+
+    def root(self, group: Group, scale: FloatArray | None = None) -> FloatArray:
+        """Cholesky factors of `measured_covariance`, (S, m, m)."""
+        return np.linalg.cholesky(self.measured_covariance(group, scale))
 
     def residuals(self, group: Group) -> FloatArray:
         """Distances of a group's measurements from the means, (S, a, m); with classes, from zero.
@@ -163,8 +199,14 @@ class RowConditioner:
 
     def class_terms(self, group: Group, residual: FloatArray | None = None) -> FloatArray:
         """Log of weight times density of each class, (S, a, C); at other residuals if given."""
-        at = self.residuals(group) if residual is None else residual
-        return class_terms(self.classes, self.root(group), at, group.observed)
+        at, classes = self.residuals(group) if residual is None else residual, self.classes
+        if not group.unknown_group:
+            return class_terms(classes, self.root(group), at, group.observed)
+        each = [
+            class_terms(classes.only(c), self.root(group, scale), at, group.observed)
+            for c, scale in enumerate(classes.scales.T)
+        ]
+        return np.concatenate(each, axis=2)
 
     @property
     def classes(self) -> Classes:
@@ -179,10 +221,9 @@ class RowConditioner:
         (S, a), without the constant -m log(2 pi) / 2.
         """
         at = self.residuals(group) if residual is None else residual
-        classes, root = self.classes, self.root(group)
-        size = max(1, CHUNK_CELLS // classes.weights.size)
+        size = max(1, CHUNK_CELLS // self.classes.weights.size)
         chunks = (at[:, start : start + size] for start in range(0, at.shape[1], size))
-        terms = (class_terms(classes, root, chunk, group.observed) for chunk in chunks)
+        terms = (self.class_terms(group, chunk) for chunk in chunks)
         return np.concatenate([logsumexp(chunk, axis=2) for chunk in terms], axis=1)
 
     def _tail(self, quad: FloatArray, m: int) -> FloatArray:
@@ -213,9 +254,10 @@ class RowConditioner:
         for group, rows, given, mean, widening in self.conditionals(evidence):
             deviation = theta
             if group.unknown_group:
-                deviation = theta + self.posterior.group_sd[:, None] * np.einsum(
-                    "skr,sr->sk", self.posterior.loadings, shared
-                )
+                # one agent at a time with classes, and the pull is not widened with the rest
+                scale = np.sqrt(widening[:, 0]) if self.posterior.by_class else None
+                pull = np.einsum("skr,sr->sk", self.posterior.loadings, shared)
+                deviation = theta + self._group_sd(scale)[:, None] * pull
             noise = error[:, group.observed] * np.sqrt(group.error_var)
             simulated = deviation[:, group.observed] + noise
             deviation = deviation - np.einsum("sm,smk->sk", simulated, given.gain)

@@ -18,7 +18,7 @@ from scipy.special import chdtrc, fdtrc
 
 from skillinfer_bayes.inference.posterior import Classes, Posterior
 from skillinfer_bayes.profiles.evidence import Evidence, Group
-from skillinfer_bayes.profiles.latent_classes import draw_agents
+from skillinfer_bayes.profiles.latent_classes import draw_classes
 from skillinfer_bayes.profiles.rows import RowConditioner, squared_distances
 
 type FloatArray = NDArray[np.float64]
@@ -79,7 +79,10 @@ def _simulated_agents(rows: RowConditioner, group: Group, classes: Classes) -> F
     Without covariates and groups, which move the simulated agent and the judged one alike.
     """
     rng = np.random.default_rng([rows.posterior.seed, 2])
-    return draw_agents(classes, rows.root(group), group.observed, rng)[:, None, :]
+    drawn = draw_classes(classes, 1, rng)
+    root = rows.root(group, drawn.scale[:, 0])
+    noise = np.einsum("smn,sn->sm", root, rng.standard_normal(root.shape[:2]))
+    return np.asarray(drawn.mean[:, :, group.observed] + (drawn.scale * noise)[:, None, :])
 
 
 def _simulated_deviations(posterior: Posterior, group: Group) -> FloatArray:

@@ -212,7 +212,7 @@ def test_a_newer_format_asks_for_an_update(saved: Path) -> None:
     with h5py.File(saved, "a") as file:
         file.attrs["format_version"] = 99
     with pytest.raises(
-        PopulationVersionError, match=r"format version 99 .*reads up to 1; update skillinfer_bayes"
+        PopulationVersionError, match=r"format version 99 .*reads up to 2; update skillinfer_bayes"
     ):
         load(saved)
 

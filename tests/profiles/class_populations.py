@@ -153,15 +153,22 @@ def some_values(rng: np.random.Generator) -> np.ndarray:
     return values
 
 
-def mixture_of(draws: Draws, values: np.ndarray):
-    """Weights (C,), means (C, K) and covariances (C, K, K) of an agent, by inverting matrices."""
+def mixture_of(draws: Draws, values: np.ndarray, pull: FloatArray | float = 0.0):
+    """Weights (C,), means (C, K) and covariances (C, K, K) of an agent, by inverting matrices.
+
+    `pull` (K, K) is what a group that the history lacks adds to the covariance of every class.
+    """
     seen = np.flatnonzero(~np.isnan(values))
-    covariance, errors = draws.covariance[0], np.diag(ERROR_VAR[seen])
-    gain = covariance[:, seen] @ np.linalg.inv(covariance[np.ix_(seen, seen)] + errors)
-    left = covariance - gain @ covariance[seen]
-    weights, _ = draws.responsibilities(0, values, ERROR_VAR)
-    means = [mean + gain @ (values[seen] - mean[seen]) for mean in draws.means[0]]
-    return weights, np.array(means), np.array([scale**2 * left for scale in draws.scales[0]])
+    logs, means, covariances = np.log(draws.weights[0]), [], []
+    for c, (mean, scale) in enumerate(zip(draws.means[0], draws.scales[0], strict=True)):
+        covariance = scale**2 * draws.covariance[0] + pull
+        block = covariance[np.ix_(seen, seen)] + scale**2 * np.diag(ERROR_VAR[seen])
+        gain = covariance[:, seen] @ np.linalg.inv(block)
+        means.append(mean + gain @ (values[seen] - mean[seen]))
+        covariances.append(covariance - gain @ covariance[seen])
+        if len(seen):
+            logs[c] += stats.multivariate_normal.logpdf(values[seen], mean[seen], block)
+    return np.exp(logs - logsumexp(logs)), np.array(means), np.array(covariances)
 
 
 def moments_of(weights, means, covariances) -> tuple[np.ndarray, np.ndarray]:

@@ -71,23 +71,9 @@ class TestGroupsAndCovariates:
             for one, other in zip(got, alone, strict=True):
                 np.testing.assert_allclose(one[:, agent], other[:, 0], atol=1e-9)
 
-    def test_an_unknown_group_adds_the_groups_own_spread(
-        self, rng, draws, others, population
-    ) -> None:
-        rows, unknown = population._context.design.read(AGENTS, "new", {"year": 2020.5})
-        assert unknown.all()
-        values = some_values(rng)
-        evidence = evidence_of(values, design=rows, unknown_group=unknown)
-        pulls = [
-            sd**2 * loadings @ loadings.T
-            for sd, loadings in zip(others["group_sd"], others["loadings"], strict=True)
-        ]
-        wider = draws._replace(covariance=draws.covariance + np.stack(pulls))
-        expected = components_of(class_population(history_of(N_SKILLS), wider), evidence_of(values))
-        for one, other in zip(components_of(population, evidence), expected, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-9)
-
-    def test_draws_of_an_unknown_group_have_its_spread(self, rng, population) -> None:
+    @pytest.fixture
+    def wide(self, rng, population) -> tuple[Draws, np.ndarray, Population]:
+        """One draw over and over, and the covariance that an unknown group adds."""
         n_draws = 40_000
         one = draw_classes(rng, 1, N_SKILLS)
         loadings = 0.5 * rng.standard_normal((1, N_SKILLS, 2))
@@ -98,18 +84,58 @@ class TestGroupsAndCovariates:
             effects=np.zeros((n_draws, 4, 2)),
             group_sd=np.full(n_draws, 0.8),
         )
+        return one, 0.64 * loadings[0] @ loadings[0].T, many
+
+    def test_an_unknown_group_adds_the_groups_own_spread(self, rng, wide) -> None:
+        """To every class the same, whatever its scale."""
+        one, pull, many = wide
+        rows, unknown = many._context.design.read(AGENTS, "new", {"year": 2020.5})
+        assert unknown.all()
+        values = some_values(rng)
+        evidence = evidence_of(values, design=rows, unknown_group=unknown)
+        means, sds = components_of(many, evidence)
+        for agent, row in enumerate(values):
+            mean, covariance = moments_of(*mixture_of(one, row, pull))
+            spread = np.sqrt(np.diag(covariance))
+            np.testing.assert_allclose(means[:, agent].mean(axis=0), mean, atol=0.01)
+            within = (sds[:, agent] ** 2).mean(axis=0) + means[:, agent].var(axis=0)
+            np.testing.assert_allclose(np.sqrt(within), spread, rtol=0.01)
+
+    def test_draws_of_an_unknown_group_have_its_spread(self, rng, wide) -> None:
+        one, pull, many = wide
         rows, unknown = many._context.design.read(AGENTS, None, {"year": 2020.5})
         values = some_values(rng)
         draws = draws_of(many, evidence_of(values, design=rows, unknown_group=unknown))
-        pull = 0.64 * loadings[0] @ loadings[0].T
-        wider = one._replace(covariance=one.covariance + pull)
         for agent, row in enumerate(values):
-            mean, covariance = moments_of(*mixture_of(wider, row))
+            mean, covariance = moments_of(*mixture_of(one, row, pull))
             spread = np.sqrt(np.diag(covariance))
-            off = (draws[:, agent].mean(axis=0) - mean) / (spread / np.sqrt(n_draws))
+            off = (draws[:, agent].mean(axis=0) - mean) / (spread / np.sqrt(len(draws)))
             assert (np.abs(off) < 5).all()
             got = np.cov(draws[:, agent].T) / np.outer(spread, spread)
             np.testing.assert_allclose(got, covariance / np.outer(spread, spread), atol=0.04)
+
+    def test_the_density_of_an_unknown_group_has_its_spread(self, rng, wide) -> None:
+        one, pull, many = wide
+        rows, unknown = many._context.design.read(AGENTS, None, {"year": 2020.5})
+        values = some_values(rng)
+        conditioner = RowConditioner(many.posterior)
+        evidence = evidence_of(values, design=rows, unknown_group=unknown)
+        got = conditioner.log_density(evidence)[0]
+        weights, _, covariances = mixture_of(one, np.full(N_SKILLS, np.nan), pull)
+        for agent, row in enumerate(values[:2]):  # nothing is measured of the third
+            seen = np.flatnonzero(~np.isnan(row))
+            errors = np.diag(ERROR_VAR[seen])
+            density = sum(
+                weights[c]
+                * stats.multivariate_normal.pdf(
+                    row[seen],
+                    one.means[0, c, seen],
+                    covariances[c][np.ix_(seen, seen)] + one.scales[0, c] ** 2 * errors,
+                )
+                for c in range(len(weights))
+            )
+            expected = np.log(density) + 0.5 * len(seen) * np.log(2.0 * np.pi)
+            assert got[agent] == pytest.approx(expected, abs=1e-8)
 
     def test_the_density_takes_off_what_is_known(self, rng, draws, others, population) -> None:
         rows, unknown = population._context.design.read(AGENTS, ["b", "c", "a"], {"year": 2024.0})
