@@ -4,9 +4,7 @@
 standard deviations and 90 % intervals of every skill. The fast path approximates the mixture over
 posterior draws, so its largest difference from the exact one is printed too, on a random tenth of
 the agents; `--all` takes them all, `--quick` a hundredth, and a population without a fit.
-`--tails class` is for latent classes. There exact profiles draw one class per posterior draw, whose
-noise is larger than the limits; so the fast path is held against the mixture of all classes of all
-draws.
+`--tails class` is for latent classes.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ import skillinfer
 import xarray as xr
 
 from benchmarks._common import median, print_machine, print_table, print_verdict
-from benchmarks._whole_mixture import whole_mixture
 from skillinfer_bayes.exceptions import ConvergenceWarning
 from skillinfer_bayes.population import Population
 from skillinfer_bayes.testing import fake_population, simulate_history
@@ -74,13 +71,6 @@ def print_accuracy(population: Population, table: pd.DataFrame) -> None:
     exact = profiles.to_dataset(method="exact")[names]
     seconds = time.perf_counter() - started
     print(f"fast path against the exact mixture, {len(table)} agents (exact: {seconds:.0f} s)")
-    if population.posterior.by_class:
-        whole = whole_mixture(population, table)
-        for one, other, name in ((fast, exact, "fast"), (exact, whole, "mixture of all classes")):
-            mean, end = _apart(one, other)
-            print(f"exact against {name}: mean {mean:.4f}, interval end {end:.4f}")
-        print("fast path against the mixture of all classes of all draws")
-        exact = whole
     mean, end = _apart(fast, exact)
     print_verdict("largest difference of a mean", mean, MAX_MEAN)
     print_verdict("largest difference of an interval end", end, MAX_END)

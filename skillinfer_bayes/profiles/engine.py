@@ -19,6 +19,7 @@ from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.mixture import (
+    average,
     gauss_hermite,
     mixture_moments,
     mixture_quantile,
@@ -36,6 +37,7 @@ type Kind = Literal["skill", "score"]
 type Method = Literal["auto", "exact", "fast"]
 
 FAST_FROM = 50
+FAST_CLASSES_FROM = 10
 FAST_NODES = 9
 
 
@@ -67,11 +69,15 @@ class Engine:
 
     def _components(
         self, evidence: Evidence, extra: FloatArray
-    ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
-        """Agents, means (S, a, K) and sds (S, a or 1, K) of the mixture."""
-        for agents, mean, sd in self.conditioner.components(evidence, extra):
+    ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray, FloatArray | None]]:
+        """Agents, means (S, a, K), sds (S, a or 1, K) and weights (S, a, 1) of the mixture."""
+        rows = self.conditioner
+        if isinstance(rows, RowConditioner) and rows.by_class and not evidence.reweight:
+            yield from rows.all_classes(evidence, extra)
+            return
+        for agents, mean, sd in rows.components(evidence, extra):
             if not evidence.reweight:
-                yield agents, mean, sd
+                yield agents, mean, sd, None
                 continue
             index = self._resampled(evidence).draws[:, agents, None]
             wide = np.broadcast_to(sd, mean.shape)
@@ -79,6 +85,7 @@ class Engine:
                 agents,
                 np.take_along_axis(mean, index, axis=0),
                 np.take_along_axis(wide, index, axis=0),
+                None,
             )
 
     def _resampled(self, evidence: Evidence) -> Resampled:
@@ -119,11 +126,11 @@ class Engine:
     ) -> Summary:
         """Means, standard deviations and equal-tailed intervals of every agent and skill.
 
-        `"exact"` integrates the mixture over all draws, with one draw of the agent's class in each
-        where there are latent classes. `"fast"` keeps its first four moments, which costs the same
-        for one agent as for a thousand with the same skills observed; with latent classes it sums
-        over all classes of all draws and puts alike components together. `"auto"` is exact up to
-        50 agents. Covariates, groups and re-weighting are exact however many agents there are.
+        `"exact"` integrates the mixture over all draws, and all classes where there are latent
+        classes. `"fast"` keeps its first four moments, which costs the same for one agent as for a
+        thousand with the same skills observed; with latent classes it puts alike components
+        together. `"auto"` is exact up to 50 agents, with latent classes up to 10. Covariates,
+        groups and re-weighting are exact however many agents there are.
         """
         check_ci_prob(ci_prob)
         if method not in ("auto", "exact", "fast"):
@@ -131,7 +138,8 @@ class Engine:
         tails = (0.5 - 0.5 * ci_prob, 0.5 + 0.5 * ci_prob)
         result = Summary(*(np.empty(evidence.values.shape) for _ in range(4)))
         rows = self.conditioner
-        many = method == "fast" or (method == "auto" and len(evidence.agents) > FAST_FROM)
+        few = FAST_CLASSES_FROM if self.posterior.by_class else FAST_FROM
+        many = method == "fast" or (method == "auto" and len(evidence.agents) > few)
         plain = not evidence.design.shape[1] and not evidence.reweight
         if many and plain and isinstance(rows, RowConditioner):
             fill = self._fill_classes if self.posterior.by_class else self._fill_fast
@@ -170,12 +178,12 @@ class Engine:
         self, result: Summary, evidence: Evidence, tails: tuple[float, float], kind: Kind
     ) -> None:
         extra = self._extra_var(kind)
-        for agents, mean, sd in self._components(evidence, extra):
-            result.mean[agents], result.std[agents] = mixture_moments(
-                mean, sd, self.scales.from_working
-            )
+        backward = self.scales.from_working
+        for agents, mean, sd, weight in self._components(evidence, extra):
+            moments = mixture_moments(mean, sd, backward, weight)
+            result.mean[agents], result.std[agents] = moments
             for end, tail in zip((result.lower, result.upper), tails, strict=True):
-                end[agents] = self.scales.from_working(mixture_quantile(tail, mean, sd))
+                end[agents] = backward(mixture_quantile(tail, mean, sd, weight))
 
     def _fill_fast(
         self,
@@ -225,9 +233,9 @@ class Engine:
         """Probability that each skill lies above its threshold (K,) in score units: (A, K)."""
         at = self.scales.to_working(thresholds)
         result = np.empty(evidence.values.shape)
-        for agents, mean, sd in self._components(evidence, self._extra_var(kind)):
+        for agents, mean, sd, weight in self._components(evidence, self._extra_var(kind)):
             with np.errstate(divide="ignore", invalid="ignore"):
-                result[agents] = ndtr((mean - at) / sd).mean(axis=0)
+                result[agents] = average(ndtr((mean - at) / sd), weight)
         if kind == "score" and self._counted.any():
             above = (self.draws(evidence, kind="score") > thresholds).mean(axis=0)
             result = np.where(self._counted, above, result)

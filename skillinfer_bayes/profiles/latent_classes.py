@@ -5,8 +5,8 @@ of the measurements, errors included, for a scale of 1. Its responsibility for m
 proportional to w_c Normal(y; m_cJ, t_c^2 A) (McLachlan and Peel (2000), Finite Mixture Models,
 doi:10.1002/0471721182, section 2.8).
 
-Given the class, everything is Gaussian again. So each posterior draw carries one draw of the
-agent's class, and what is downstream sees a mixture of Gaussians, one per posterior draw.
+Given the class, everything is Gaussian again. So an agent's skills are a mixture of Gaussians, one
+per posterior draw and class; joint draws carry one draw of the agent's class per posterior draw.
 """
 
 from __future__ import annotations

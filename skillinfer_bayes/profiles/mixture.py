@@ -1,6 +1,7 @@
 """Summaries of a mixture of Gaussians, one component per posterior draw; arrays only.
 
-Components come first: (S, ...). A monotone link carries quantiles and tail probabilities over to
+Components come first: (S, ...). They count alike unless weights are given, (S, A, 1), which add up
+to one for each agent. A monotone link carries quantiles and tail probabilities over to
 scores exactly; moments of scores need Gauss-Hermite quadrature (Abramowitz and Stegun (1964),
 formula 25.4.46) within each component.
 """
@@ -27,8 +28,17 @@ def gauss_hermite(n_nodes: int = QUADRATURE_NODES) -> tuple[FloatArray, FloatArr
     return nodes, weights / weights.sum()
 
 
+def average(values: FloatArray, weight: FloatArray | None) -> FloatArray:
+    """Average over components."""
+    averaged: FloatArray = values.mean(axis=0) if weight is None else (weight * values).sum(axis=0)
+    return averaged
+
+
 def mixture_moments(
-    mean: FloatArray, sd: FloatArray, backward: Callable[[FloatArray], FloatArray]
+    mean: FloatArray,
+    sd: FloatArray,
+    backward: Callable[[FloatArray], FloatArray],
+    weight: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of `backward(x)`, x being the mixture.
 
@@ -37,6 +47,7 @@ def mixture_moments(
     mean, sd : arrays of shape (S, A, K), sd broadcastable
     backward : callable
         Elementwise map to scores.
+    weight : array of shape (S, A, 1), optional
 
     Returns
     -------
@@ -44,18 +55,19 @@ def mixture_moments(
     """
     first = np.zeros(mean.shape[1:])
     second = np.zeros(mean.shape[1:])
-    centre = backward(mean.mean(axis=0))
-    for node, weight in zip(*gauss_hermite(), strict=True):
+    centre = backward(average(mean, weight))
+    for node, share in zip(*gauss_hermite(), strict=True):
         deviation = backward(mean + sd * node) - centre
-        first += weight * deviation.mean(axis=0)
-        second += weight * (deviation**2).mean(axis=0)
+        first += share * average(deviation, weight)
+        second += share * average(deviation**2, weight)
     return centre + first, np.sqrt(np.maximum(second - first**2, 0.0))
 
 
-def mixture_cdf(at: FloatArray, mean: FloatArray, sd: FloatArray) -> FloatArray:
+def mixture_cdf(
+    at: FloatArray, mean: FloatArray, sd: FloatArray, weight: FloatArray | None = None
+) -> FloatArray:
     """Probability that the mixture lies below `at`; `at` (A, K), components (S, A, K)."""
-    probability: FloatArray = ndtr(_standardise(at, mean, sd)).mean(axis=0)
-    return probability
+    return average(ndtr(_standardise(at, mean, sd)), weight)
 
 
 def _standardise(at: FloatArray, mean: FloatArray, sd: FloatArray) -> FloatArray:
@@ -65,7 +77,9 @@ def _standardise(at: FloatArray, mean: FloatArray, sd: FloatArray) -> FloatArray
     return np.nan_to_num(z, nan=0.0, posinf=np.inf, neginf=-np.inf)
 
 
-def mixture_quantile(probability: float, mean: FloatArray, sd: FloatArray) -> FloatArray:
+def mixture_quantile(
+    probability: float, mean: FloatArray, sd: FloatArray, weight: FloatArray | None = None
+) -> FloatArray:
     """Quantile of the mixture: Newton's method, kept inside a bracket that halves when it errs.
 
     Parameters
@@ -73,6 +87,7 @@ def mixture_quantile(probability: float, mean: FloatArray, sd: FloatArray) -> Fl
     probability : float
         Between 0 and 1, both excluded.
     mean, sd : arrays of shape (S, A, K), sd broadcastable
+    weight : array of shape (S, A, 1), optional
 
     Returns
     -------
@@ -81,13 +96,14 @@ def mixture_quantile(probability: float, mean: FloatArray, sd: FloatArray) -> Fl
     z = float(ndtri(probability))
     ends = mean + sd * z  # the mixture's quantile lies between its components' quantiles
     low, high = ends.min(axis=0), ends.max(axis=0)
-    total_sd = np.sqrt((sd**2 + 0.0 * mean).mean(axis=0) + mean.var(axis=0))
-    guess = np.clip(mean.mean(axis=0) + z * total_sd, low, high)
+    middle = average(mean, weight)
+    total_sd = np.sqrt(average(sd**2 + (mean - middle) ** 2, weight))
+    guess = np.clip(middle + z * total_sd, low, high)
     for _ in range(MAX_STEPS):
-        excess = mixture_cdf(guess, mean, sd) - probability
+        excess = mixture_cdf(guess, mean, sd, weight) - probability
         low = np.where(excess <= 0.0, guess, low)
         high = np.where(excess >= 0.0, guess, high)
-        step = excess / _density(guess, mean, sd)
+        step = excess / _density(guess, mean, sd, weight)
         newton = guess - step
         inside = np.isfinite(newton) & (newton > low) & (newton < high)
         following = np.where(inside, newton, 0.5 * (low + high))
@@ -98,9 +114,11 @@ def mixture_quantile(probability: float, mean: FloatArray, sd: FloatArray) -> Fl
     return guess
 
 
-def _density(at: FloatArray, mean: FloatArray, sd: FloatArray) -> FloatArray:
+def _density(
+    at: FloatArray, mean: FloatArray, sd: FloatArray, weight: FloatArray | None
+) -> FloatArray:
     z = _standardise(at, mean, sd)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         heights = np.exp(-0.5 * z * z) / (sd * _SQRT_2PI)
-    density: FloatArray = np.nan_to_num(heights, nan=0.0, posinf=0.0).mean(axis=0)
+    density = average(np.nan_to_num(heights, nan=0.0, posinf=0.0), weight)
     return np.maximum(density, 1e-300)

@@ -108,7 +108,7 @@ class Profiles(Mapping[str, Profile]):
         method : {"auto", "exact", "fast"}, default "auto"
             `"exact"` integrates the mixture over all posterior draws, `"fast"` keeps its first
             four moments or, with latent classes, puts alike components together; `"auto"` is exact
-            up to 50 agents.
+            up to 50 agents, with latent classes up to 10.
 
         Returns
         -------

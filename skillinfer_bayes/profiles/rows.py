@@ -9,7 +9,8 @@ doi:10.1080/00031305.2016.1164756)::
     theta | y, c ~ Normal(m_s, V_s (nu + q) / c),   c ~ chi-squared(nu + m)
 
 m_s and V_s are the Gaussian's. The c of all draws are a stratified sample, the same for every
-agent. With latent classes each posterior draw carries a draw of the agent's class in the same way.
+agent. With latent classes each posterior draw carries a draw of the agent's class in the same way
+where draws are asked for; means, intervals and probabilities are summed over all classes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv, gammaln, logsumexp
+from scipy.special import gammaincinv, gammaln, logsumexp, softmax
 
 from skillinfer_bayes.inference.posterior import Classes, Posterior
 from skillinfer_bayes.profiles.conditioning import Conditional, condition, solve_spd
@@ -31,6 +32,8 @@ from skillinfer_bayes.profiles.moments import Widening
 type FloatArray = NDArray[np.float64]
 
 CHUNK_CELLS = 2_000_000
+# of a class in a posterior draw, below which it is left out
+LEAST_SHARE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,11 @@ class RowConditioner:
     def heavy(self) -> bool:
         """Whether rows are Student-t."""
         return bool(np.isfinite(self.posterior.nu).all())
+
+    @property
+    def by_class(self) -> bool:
+        """Whether agents come from latent classes."""
+        return self.posterior.by_class
 
     def groups(self, evidence: Evidence) -> Iterator[tuple[Group, Conditional]]:
         """Agents that share a gain, with it."""
@@ -245,6 +253,38 @@ class RowConditioner:
         for _, rows, given, mean, widening in self.conditionals(evidence):
             variance = (given.variance + extra_var)[:, None, :] * widening[:, :, None]
             yield rows, mean, np.sqrt(variance)
+
+    def all_classes(
+        self, evidence: Evidence, extra_var: FloatArray
+    ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray, FloatArray]]:
+        """Agents, means (n, a, K), sds (n, 1, K) and weights (n, a, 1): no class is drawn.
+
+        Of all classes of all draws those are left out that weigh next to nothing for these agents.
+        """
+        classes, n_skills = self.classes, self.posterior.mean.shape[1]
+        n_draws, n_classes = classes.weights.shape
+        size = max(1, CHUNK_CELLS // (n_draws * n_classes * n_skills))
+        for group in evidence.groups():
+            given = [self._given(group)] * n_classes
+            if group.unknown_group:
+                given = [self._given(group, scale) for scale in classes.scales.T]
+            variance = np.stack([one.variance for one in given]) + extra_var
+            sd = (classes.scales.T[:, :, None] * np.sqrt(variance)).reshape(-1, 1, n_skills)
+            residual, centre = self.residuals(group), self._mean(group.design)
+            centre = np.broadcast_to(centre, (n_draws, len(group.agents), n_skills))
+            for start in range(0, len(group.agents), size):
+                part = slice(start, start + size)
+                terms = self.class_terms(group, residual[:, part])
+                weight = np.moveaxis(softmax(terms, axis=2), 2, 0).reshape(len(sd), -1, 1)
+                kept = np.flatnonzero(weight.max(axis=(1, 2)) > LEAST_SHARE)
+                mean = np.empty((n_classes, n_draws, weight.shape[1], n_skills))
+                for c, one in enumerate(given):
+                    at = classes.means[:, None, c]
+                    away = residual[:, part] - at[:, :, one.observed]
+                    mean[c] = centre[:, part] + at + away @ one.gain
+                mean = mean.reshape(len(sd), -1, n_skills)[kept]
+                weight = weight[kept]
+                yield group.agents[part], mean, sd[kept], weight / weight.sum(axis=0)
 
     def draws(
         self, evidence: Evidence, extra_var: FloatArray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,7 @@ from class_populations import (
     moments_of,
     some_values,
 )
+from latent_class_examples import repeated
 from row_conditioning import components_of, draws_of, history_of
 from scipy import stats
 
@@ -100,6 +102,23 @@ class TestGroupsAndCovariates:
             np.testing.assert_allclose(means[:, agent].mean(axis=0), mean, atol=0.01)
             within = (sds[:, agent] ** 2).mean(axis=0) + means[:, agent].var(axis=0)
             np.testing.assert_allclose(np.sqrt(within), spread, rtol=0.01)
+
+    def test_no_class_is_drawn_for_means_and_intervals(self, rng, wide) -> None:
+        """The moments of one draw, to the last digits."""
+        one, pull, many = wide
+        population = replace(many, posterior=repeated(many.posterior, 1))
+        values = some_values(rng)
+        for group, extra in (("a", 0.0), ("new", pull)):
+            rows, unknown = population._context.design.read(AGENTS, group, {"year": 2020.5})
+            evidence = evidence_of(values, design=rows, unknown_group=unknown)
+            found = RowConditioner(population.posterior).all_classes(evidence, np.zeros(N_SKILLS))
+            for agents, means, sds, weights in found:
+                for position, agent in enumerate(agents):
+                    mean, covariance = moments_of(*mixture_of(one, values[agent], extra))
+                    weight, at = weights[:, position], means[:, position]
+                    np.testing.assert_allclose((weight * at).sum(axis=0), mean, atol=1e-4)
+                    variance = (weight * (sds[:, 0] ** 2 + (at - mean) ** 2)).sum(axis=0)
+                    np.testing.assert_allclose(variance, np.diag(covariance), rtol=1e-4)
 
     def test_draws_of_an_unknown_group_have_its_spread(self, rng, wide) -> None:
         one, pull, many = wide
