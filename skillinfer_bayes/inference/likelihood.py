@@ -30,27 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
+from skillinfer_bayes.inference.triangular import cholesky
 
 _LOG_2PI = math.log(2.0 * math.pi)
-
-
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def cholesky(a: NDArray[np.float64], m: int) -> float:
-    """Make the lower triangle of a[:m, :m] its Cholesky factor; return log det, NaN if not PD."""
-    log_det = 0.0
-    for i in range(m):
-        for j in range(i + 1):
-            total = a[i, j]
-            for k in range(j):
-                total -= a[i, k] * a[j, k]
-            if i == j:
-                if not total > 0.0:
-                    return math.nan
-                a[i, i] = math.sqrt(total)
-                log_det += math.log(total)
-            else:
-                a[i, j] = total / a[j, j]
-    return log_det
 
 
 @numba.njit(cache=True)

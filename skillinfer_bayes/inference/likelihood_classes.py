@@ -29,26 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
-from skillinfer_bayes.inference.likelihood import cholesky, same_system
+from skillinfer_bayes.inference.likelihood import same_system
+from skillinfer_bayes.inference.triangular import inverse_root
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _FAST = {"reassoc", "contract", "nsz"}
-
-
-@numba.njit(cache=True, fastmath=_FAST)
-def _inverse_root(a: NDArray[np.float64], m: int) -> float:
-    """Overwrite a's lower triangle with that of L^-1; return log det A, NaN if not PD."""
-    log_det = cholesky(a, m)
-    if math.isnan(log_det):
-        return log_det
-    for j in range(m):
-        a[j, j] = 1.0 / a[j, j]
-        for i in range(j + 1, m):
-            total = 0.0
-            for k in range(j, i):
-                total -= a[i, k] * a[k, j]
-            a[i, j] = total / a[i, i]
-    return log_det
 
 
 @numba.njit(cache=True, fastmath=_FAST)
@@ -167,7 +152,7 @@ def class_rows(
                     root[a, b] = covariance[index[a], index[b]]
                     outer[a, b] = 0.0
                 root[a, a] += error_var[row, index[a]]
-            log_det = _inverse_root(root, m)
+            log_det = inverse_root(root, m)
             if math.isnan(log_det):
                 return (
                     np.asarray(-math.inf),

@@ -16,6 +16,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from skillinfer_bayes.inference.triangular import inverse_root
+
 type Doubles = NDArray[np.float64]
 type Singles = NDArray[np.float32]
 type Ints = NDArray[np.int32]
@@ -51,24 +53,13 @@ class Components(NamedTuple):
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_FAST)
 def inverse_roots(system: Doubles) -> Doubles:
-    """Inverse lower Cholesky factors of positive definite matrices (S, m, m)."""
-    n_draws, m = system.shape[:2]
-    roots = np.zeros((n_draws, m, m))
-    for s in range(n_draws):
-        a = roots[s]
-        for j in range(m):
-            for i in range(j, m):
-                total = system[s, i, j]
-                for k in range(j):
-                    total -= a[i, k] * a[j, k]
-                a[i, j] = math.sqrt(total) if i == j else total / a[j, j]
-        for j in range(m):
-            a[j, j] = 1.0 / a[j, j]
-            for i in range(j + 1, m):
-                total = 0.0
-                for k in range(j, i):
-                    total -= a[i, k] * a[k, j]
-                a[i, j] = total / a[i, i]
+    """Inverse lower Cholesky factors of positive definite matrices (S, m, m).
+
+    What stands above the diagonal means nothing.
+    """
+    roots = system.copy()
+    for s in range(len(roots)):
+        inverse_root(roots[s], roots.shape[1])
     return roots
 
 
