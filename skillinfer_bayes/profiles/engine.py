@@ -72,7 +72,8 @@ class Engine:
     ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray, FloatArray | None]]:
         """Agents, means (S, a, K), sds (S, a or 1, K) and weights (S, a, 1) of the mixture."""
         rows = self.conditioner
-        if isinstance(rows, RowConditioner) and rows.by_class and not evidence.reweight:
+        by_class = self.posterior.by_class and not evidence.reweight
+        if by_class and isinstance(rows, RowConditioner):
             yield from rows.all_classes(evidence, extra)
             return
         for agents, mean, sd in rows.components(evidence, extra):

@@ -48,11 +48,6 @@ class RowConditioner:
         """Whether rows are Student-t."""
         return bool(np.isfinite(self.posterior.nu).all())
 
-    @property
-    def by_class(self) -> bool:
-        """Whether agents come from latent classes."""
-        return self.posterior.by_class
-
     def groups(self, evidence: Evidence) -> Iterator[tuple[Group, Conditional]]:
         """Agents that share a gain, with it."""
         for group in evidence.groups():

@@ -44,3 +44,22 @@ def draws_of(population: Population, evidence: Evidence) -> np.ndarray:
     for agents, values in conditioner.draws(evidence, np.zeros(draws.shape[2])):
         draws[:, agents] = values
     return draws
+
+
+def agrees_alone_and_in_a_table(population: Population) -> None:
+    """Check that agents with groups and years get the same numbers alone and in a table."""
+    table = pd.DataFrame({"skill_1": [0.2, 0.9, np.nan]}, index=["one", "other", "third"])
+    groups = {"one": "b", "other": "elsewhere"}
+    years = pd.DataFrame({"year": [2024.0, 2001.0, 2030.0]}, index=table.index)
+    profiles = population.profiles(table, groups=groups, covariates=years)
+    for agent in table.index:
+        alone = population.profile(
+            agent, group=groups.get(agent), covariates={"year": years.loc[agent, "year"]}
+        )
+        alone.observe_many(table.loc[agent].dropna().to_dict())
+        together = profiles.to_dataframe().loc[agent]
+        for profile in (alone, profiles[agent]):
+            pd.testing.assert_frame_equal(profile.predict(), together, check_exact=False, rtol=1e-9)
+        np.testing.assert_allclose(
+            alone.draws().values, profiles.draws().sel(agent=[agent]).values, atol=1e-9
+        )

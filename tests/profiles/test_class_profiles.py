@@ -22,7 +22,12 @@ from class_populations import (
     some_values,
 )
 from latent_class_examples import repeated
-from row_conditioning import components_of, draws_of, history_of
+from row_conditioning import (
+    agrees_alone_and_in_a_table,
+    components_of,
+    draws_of,
+    history_of,
+)
 from scipy import stats
 
 from skillinfer_bayes import History, Population
@@ -170,20 +175,7 @@ class TestGroupsAndCovariates:
             np.testing.assert_allclose(np.ptp(got[:, agent] - expected), 0.0, atol=1e-8)
 
     def test_agents_get_the_same_numbers_alone_and_in_a_table(self, population) -> None:
-        table = pd.DataFrame({"skill_1": [0.2, 0.9, np.nan]}, index=AGENTS)
-        groups = {"one": "b", "other": "elsewhere"}
-        years = pd.DataFrame({"year": [2024.0, 2001.0, 2030.0]}, index=AGENTS)
-        profiles = population.profiles(table, groups=groups, covariates=years)
-        for agent in AGENTS:
-            alone = population.profile(
-                agent, group=groups.get(agent), covariates={"year": years.loc[agent, "year"]}
-            )
-            alone.observe_many(table.loc[agent].dropna().to_dict())
-            together = profiles.to_dataframe().loc[agent]
-            pd.testing.assert_frame_equal(alone.predict(), together, check_exact=False, rtol=1e-9)
-            np.testing.assert_allclose(
-                alone.draws().values, profiles.draws().sel(agent=[agent]).values, atol=1e-9
-            )
+        agrees_alone_and_in_a_table(population)
 
 
 class TestReweighting:

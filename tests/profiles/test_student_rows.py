@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from brute_force import two_skills
-from row_conditioning import components_of, draws_of, history_of
+from row_conditioning import (
+    agrees_alone_and_in_a_table,
+    components_of,
+    draws_of,
+    history_of,
+)
 from scipy import stats
 
 from skillinfer_bayes import Population
@@ -360,21 +365,7 @@ class TestGroupsAndCovariates:
         np.testing.assert_allclose(got, wider / np.outer(scale, scale), atol=0.03)
 
     def test_profiles_say_the_same_by_name(self, given, heavy) -> None:
-        population = self.described(given, heavy)
-        table = pd.DataFrame({"skill_1": [0.2, 0.9, np.nan]}, index=AGENTS)
-        groups = {"one": "b", "other": "elsewhere"}
-        years = pd.DataFrame({"year": [2024.0, 2001.0, 2030.0]}, index=AGENTS)
-        profiles = population.profiles(table, groups=groups, covariates=years)
-        for agent in AGENTS:
-            alone = population.profile(
-                agent, group=groups.get(agent), covariates={"year": years.loc[agent, "year"]}
-            )
-            alone.observe_many(table.loc[agent].dropna().to_dict())
-            together = profiles.to_dataframe().loc[agent]
-            pd.testing.assert_frame_equal(alone.predict(), together, check_exact=False, rtol=1e-9)
-            pd.testing.assert_frame_equal(
-                profiles[agent].predict(), together, check_exact=False, rtol=1e-9
-            )
+        agrees_alone_and_in_a_table(self.described(given, heavy))
 
     def test_many_agents_are_computed_exactly(self, rng, given, heavy) -> None:
         population = self.described(given, heavy)
