@@ -41,12 +41,12 @@ def fit_alternative(history: Any, priors: Any, draws: int) -> Any:
     values = history.working().values
     n_skills = values.shape[1]
     with pm.Model():
-        log_mean = pm.Normal("own_log_mean", priors.own_log_mean, priors.own_log_sd)
+        log_mean = pm.Normal("own_log_mean", priors.own_log_centre, priors.own_log_sd)
         log_spread = pm.HalfNormal("own_log_spread", priors.own_spread_sd)
         own_sd = pt.exp(log_mean + log_spread * pm.Normal("own_offset", shape=n_skills))
         chol = own_sd[:, None] * pm.LKJCorr("omega_chol", n=n_skills, eta=priors.eta)
         covariance = pm.Deterministic("covariance", chol @ chol.T)
-        mu = pm.MvNormal("mu", np.zeros(n_skills), cov=priors.shift_sd**2 * covariance)
+        mu = pm.MvNormal("mu", np.zeros(n_skills), cov=priors.mean_sd**2 * covariance)
         noisy = covariance + DEFAULT_ERROR_VAR * pt.eye(n_skills)
         pm.MvNormal("scores", mu, cov=noisy, observed=values)
         return pm.sample(

@@ -170,7 +170,7 @@ def fitted(tails: str, group: str | None) -> tuple[Posterior, Design]:
         WorkingData(values, None),
         keep_agents=priors.by_agent,
         design=design.agents(years, groups, len(values)).rows,
-    )
+    )._replace(n_scores=history.observed.sum(axis=0).astype(float))
     draws = sample_rows(
         rows, history.skills, priors, JOINT_SETTINGS, design=design, progressbar=False
     )

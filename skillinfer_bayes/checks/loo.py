@@ -230,6 +230,8 @@ def refitter(population: Population, settings: SamplerSettings | None = None) ->
             rows = list_cells(others, columns[kept], history.scales.typical)
         else:
             rows = collapse_rows(others, keep_agents=priors.by_agent, design=columns[kept])
+            # the agent's own scores have set the units, too
+            rows = rows._replace(n_scores=history.observed.sum(axis=0).astype(np.float64))
         draws, _ = sample_rows(
             rows, history.skills, priors, _seeded(how, agent), design=design, progressbar=False
         )

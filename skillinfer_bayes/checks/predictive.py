@@ -84,8 +84,15 @@ def prior_predictive(
     leaves the overall spread, the farthest score and how skills move together to compare.
     """
     count = _affordable(n_replicates, evidence)
-    typical = history.scales.typical
-    prior = prior_population(history.skills, priors, count, rng, Design.of(history), typical)
+    prior = prior_population(
+        history.skills,
+        priors,
+        count,
+        rng,
+        Design.of(history),
+        history.scales.typical,
+        history.observed.sum(axis=0).astype(np.float64),
+    )
     observed = _overall(evidence.values[None])
     simulated = [_overall(part) for part in _tables(prior, evidence, rng)]
     rows = []

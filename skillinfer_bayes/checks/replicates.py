@@ -30,6 +30,7 @@ def prior_population(
     rng: np.random.Generator,
     design: Design | None = None,
     typical: FloatArray | None = None,
+    n_scores: FloatArray | None = None,
 ) -> Posterior:
     """Draw populations from the prior.
 
@@ -44,6 +45,8 @@ def prior_population(
         Covariates and groups. Default: none.
     typical : array of shape (K,), optional
         A typical skill's spread on the working scale of each skill, for tails "cell". Default: 1.
+    n_scores : array of shape (K,), optional
+        Scores that set each skill's unit, for other tails. Default: so many that it is no guess.
 
     Returns
     -------
@@ -59,7 +62,10 @@ def prior_population(
         scale = np.exp(spread * rng.standard_normal((n_draws, n_skills)))
         scale = scale if typical is None else scale * typical
         drawn["agent_noise_sd"] = priors.agent_noise_sd * np.abs(rng.standard_normal(n_draws))
-    log_mean = rng.normal(priors.own_log_mean, priors.own_log_sd, (n_draws, 1))
+    elif rank and n_scores is not None:
+        log_scale = priors.unit_log_sd / np.sqrt(n_scores)
+        scale = np.exp(log_scale * rng.standard_normal((n_draws, n_skills)))
+    log_mean = rng.normal(priors.own_log_centre, priors.own_log_sd, (n_draws, 1))
     log_spread = priors.own_spread_sd * np.abs(rng.standard_normal((n_draws, 1)))
     own = scale * np.exp(log_mean + log_spread * rng.standard_normal((n_draws, n_skills)))
     root = np.broadcast_to(np.eye(n_skills), (n_draws, n_skills, n_skills))
@@ -70,8 +76,8 @@ def prior_population(
     loadings = priors.loading_sd * rng.standard_normal((n_draws, n_skills, rank))
     loadings[:, :, :1] += general[:, None, None]
     loadings = scale[:, :, None] * loadings
-    shift = priors.shift_sd * rng.standard_normal((n_draws, n_skills))
-    factor_shift = priors.shift_sd * rng.standard_normal((n_draws, rank))
+    shift = priors.mean_sd * rng.standard_normal((n_draws, n_skills))
+    factor_shift = priors.mean_sd * rng.standard_normal((n_draws, rank))
     drawn["mu"] = np.einsum("skj,sj->sk", root, shift)
     drawn["mu"] += np.einsum("skr,sr->sk", loadings, factor_shift)
     drawn["own_sd"] = own

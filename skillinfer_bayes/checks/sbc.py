@@ -135,7 +135,11 @@ def sbc(
     )
     started = time.perf_counter()
     truths = draw_prior(
-        plan.skills, plan.resolved, draws=n_simulations, random_seed=plan.seed_of(n_simulations)
+        plan.skills,
+        plan.resolved,
+        n_scores=plan.n_scores,
+        draws=n_simulations,
+        random_seed=plan.seed_of(n_simulations),
     )
     numbers = track(range(n_simulations), "calibration", disable=not progressbar)
     done = [_one_simulation(plan, truths.isel(draw=[number]), number) for number in numbers]
@@ -240,11 +244,12 @@ def _one_simulation(
     rows[0] = shown[0]
     error_var = np.full(rows.shape, plan.error_sd**2)
     own_errors = plan.error_sd != DEFAULT_ERROR_SD
+    data = collapse_rows(
+        WorkingData(rows, error_var if own_errors else None), keep_agents=plan.resolved.by_agent
+    )
     fitted, stats = sample_rows(
-        collapse_rows(
-            WorkingData(rows, error_var if own_errors else None),
-            keep_agents=plan.resolved.by_agent,
-        ),
+        # the prior of the truths, whatever was hidden
+        data._replace(n_scores=np.full(plan.n_skills, float(plan.n_scores))),
         plan.skills,
         plan.resolved,
         replace(plan.settings, random_seed=plan.seed_of(number)),

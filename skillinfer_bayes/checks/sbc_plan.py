@@ -60,8 +60,12 @@ class Plan:
     @cached_property
     def resolved(self) -> Priors:
         """Priors as the fit uses them."""
-        n_scores = round((1.0 - self.missing) * self.n_agents * self.n_skills)
-        return self.priors.resolve(self.n_skills, n_scores)
+        return self.priors.resolve(self.n_skills, self.n_scores * self.n_skills)
+
+    @property
+    def n_scores(self) -> int:
+        """Scores of each skill, on average."""
+        return max(1, round((1.0 - self.missing) * self.n_agents))
 
     def seed_of(self, number: int) -> int:
         """Seed of a fit."""

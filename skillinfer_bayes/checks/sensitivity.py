@@ -97,7 +97,7 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
     log_mean = posterior.hyperparameter("own_log_mean")
     log_spread = posterior.hyperparameter("own_log_spread")
     if log_mean is not None and log_spread is not None:
-        scales = norm.logpdf(log_mean, priors.own_log_mean, priors.own_log_sd)
+        scales = norm.logpdf(log_mean, priors.own_log_centre, priors.own_log_sd)
         parts["scales"] = scales + halfnorm.logpdf(log_spread, scale=priors.own_spread_sd)
         skill_spread = posterior.hyperparameter("skill_spread")
         if skill_spread is not None:
@@ -133,14 +133,14 @@ def _log_prior_of_centre(
     mean, variance = posterior.mean, 0.0
     if posterior.classes is not None and apart is not None:
         of_mean = apart**2 / posterior.classes.means.shape[1]
-        share = priors.shift_sd**2 / (priors.shift_sd**2 + of_mean)
+        share = priors.mean_sd**2 / (priors.mean_sd**2 + of_mean)
         mean = share[:, None] * posterior.classes.means.mean(axis=1)
         variance = share * of_mean
     root = np.linalg.cholesky(posterior.row_covariance)
     white = np.linalg.solve(root, mean[:, :, None])[:, :, 0]
     half_log_det = np.log(np.einsum("skk->sk", root)).sum(axis=1)
     square = (white**2).sum(axis=1) + mean.shape[1] * variance
-    return np.asarray(-0.5 * square / priors.shift_sd**2 - half_log_det)
+    return np.asarray(-0.5 * square / priors.mean_sd**2 - half_log_det)
 
 
 def _log_det_omega(posterior: Posterior) -> FloatArray:

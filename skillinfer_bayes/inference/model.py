@@ -5,13 +5,19 @@ On the working scale, for agents i, skills j and shared factors k::
     theta_i = mu + Lambda (B' x_i + f_i) + u_i       latent skills of agent i
     f_i ~ Normal(0, I),   u_i ~ Normal(0, D Omega D),   Omega ~ LKJ(eta)
     y_ij ~ Normal(theta_ij, s_ij)                    what was measured
-    Lambda_j1 ~ Normal(g, tau),   Lambda_jk ~ Normal(0, tau),   log D_j ~ Normal(m, s)
+    Lambda_j1 / c_j ~ Normal(g, tau),   Lambda_jk / c_j ~ Normal(0, tau),   k > 1
+    log(D_j / c_j) ~ Normal(m, s),   log c_j ~ Normal(0, 1 / sqrt(n_j))
 
 x_i holds the agent's standardised covariates and its group, B their effects on the factors.
 tau is given, not learned: a handful of agents says little about it, and a learned one put
 divergences into every fit of eight agents by five skills. A factor has no sign, and a chain keeps
 the one that it finds first. So g has the prior of `Priors` with either sign, one as probable as the
 other: that leaves the prior of Sigma as it is, and chains of either sign agree.
+
+The unit of the working scale is the spread of a skill's n_j scores in the history, and c_j by how
+much that is off: on the log scale by sqrt((kurtosis - 1) / (4 n_j)) (the delta method on O'Neill
+(2014), Some useful moment results in sampling problems, doi:10.1080/00031305.2014.966589), which is
+1 / sqrt(n_j) for a kurtosis of 5. Structure "lkj", whose D is a skill's whole spread, has no c.
 
 f and u are integrated out: y_iJ ~ Normal(mean_iJ, Sigma_JJ + diag(s2_iJ)) for the observed skills
 J, with Sigma = Lambda Lambda' + D Omega D. Empty cells are never imputed; that they are empty is
@@ -126,20 +132,16 @@ def build_model_of_rows(
         "class": list(range(priors.n_classes)) if priors.tails == "class" else [],
     }
     with pm.Model(coords=coords) as model:
-        data = {
-            name: pm.Data(name, array) for name, array in model_data(rows, priors.tails).items()
-        }
+        data = {name: pm.Data(name, array) for name, array in model_data(rows, priors).items()}
         design = data.pop("design", None)
         nu = _degrees_of_freedom(priors)
-        scale = _skill_scale(priors, data.pop("typical", 1.0))
+        scale = _skill_scale(priors, data)
         root = _own_root(len(skills), priors, scale)
-        shift = root @ pm.Normal("own_shift", 0.0, priors.shift_sd, dims="skill")
+        shift = root @ pm.Normal("own_shift", 0.0, priors.mean_sd, dims="skill")
         loadings = None
         if rank:
             loadings = _loadings(rank, priors, scale)
-            shift = shift + loadings @ pm.Normal(
-                "factor_shift", 0.0, priors.shift_sd, dims="factor"
-            )
+            shift = shift + loadings @ pm.Normal("factor_shift", 0.0, priors.mean_sd, dims="factor")
         if priors.tails == "class":
             classes = _classes(shift, loadings, root, priors, centres_classes(rows, priors))
         else:
@@ -259,21 +261,25 @@ def _degrees_of_freedom(priors: Priors) -> Tensor:
     return pm.Deterministic("nu", pt.exp(log_nu))
 
 
-def _skill_scale(priors: Priors, typical: Tensor) -> Tensor:
-    """How widely each skill spreads, learned where few scores say so.
+def _skill_scale(priors: Priors, data: dict[str, Tensor]) -> Tensor:
+    """Give what the loadings and own sds of a skill are measured in; takes its data from `data`.
 
-    Two scores can lie close together by chance, so a skill's own spread, the unit of the working
-    scale, is no guess of it: the prior is centred on a typical skill's.
+    The unit of the working scale is the spread of the history's scores, which is as wrong as few
+    scores make it. Two scores can lie close together by chance; so with tails "cell" it is no guess
+    at all, and the prior is centred on a typical skill's.
     """
-    if priors.tails != "cell":
-        return 1.0
-    spread = pm.HalfNormal("skill_spread", priors.skill_spread_sd)
-    return typical * pt.exp(spread * pm.Normal("skill_offset", 0.0, 1.0, dims="skill"))
+    if priors.covariance == "lkj":
+        return pt.ones(())
+    offset = pm.Normal("skill_offset", 0.0, 1.0, dims="skill")
+    if priors.tails == "cell":
+        spread = pm.HalfNormal("skill_spread", priors.skill_spread_sd)
+        return data.pop("typical") * pt.exp(spread * offset)
+    return pt.exp(priors.unit_log_sd / pt.sqrt(data.pop("n_scores")) * offset)
 
 
 def _own_root(n_skills: int, priors: Priors, scale: Tensor) -> Tensor:
     """Root of D Omega D: what each skill does on its own, and with its neighbours."""
-    log_mean = pm.Normal("own_log_mean", priors.own_log_mean, priors.own_log_sd)
+    log_mean = pm.Normal("own_log_mean", priors.own_log_centre, priors.own_log_sd)
     log_spread = pm.HalfNormal("own_log_spread", priors.own_spread_sd)
     offset = pm.Normal("own_offset", 0.0, 1.0, dims="skill")
     own = scale * pt.exp(log_mean + log_spread * offset)
@@ -290,9 +296,7 @@ def _loadings(rank: int, priors: Priors, scale: Tensor) -> Tensor:
     general = pm.NormalMixture("general", np.full(2, 0.5), either_sign, priors.general_sd)
     offset = pm.Normal("loading_offset", 0.0, 1.0, dims=("skill", "factor"))
     first = np.eye(rank)[0]
-    loadings = general * first + priors.loading_sd * offset
-    if priors.tails == "cell":
-        loadings = scale[:, None] * loadings
+    loadings = scale[:, None] * (general * first + priors.loading_sd * offset)
     return pm.Deterministic("loadings", loadings, dims=("skill", "factor"))
 
 

@@ -22,7 +22,7 @@ DENSE_UP_TO = 40
 SKILLS_PER_FACTOR = 5
 FEWEST_FACTORS, MOST_FACTORS = 2, 10
 SCORES_PER_FACTOR = 3
-MEAN_SD, SPARSE_MEAN_SD = 0.5, 1.5
+OWN_LOG_MEAN, WHOLE_LOG_MEAN = -0.7, 0.0
 # Above these numbers of scores heavy tails cost more time than most users would wait.
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
@@ -93,18 +93,25 @@ class Priors:
     eta : float, default 8.0
         LKJ concentration of Omega; 1 is uniform over correlation matrices, larger values pull
         towards independence.
-    mean_sd : float, optional
-        Prior sd of each skill's population mean, in units of the skill's spread. Default: 0.5; with
-        tails `"cell"` 1.5, because a sparse skill may have been measured on the best agents only.
-    general_mean, general_sd : float, defaults 0.4 and 0.4
-        Normal prior of g, the general factor's mean loading, which may be small. The sign of a
-        factor means nothing, so half of the prior is that of -g.
-    loading_sd : float, default 0.4
+    mean_sd : float, default 1.5
+        Prior sd of each skill's population mean about the history's, in units of the skill's
+        spread. A few agents, or a sparse skill that only the best were measured in, say little.
+    general_mean, general_sd : float, defaults 0.8 and 0.3
+        Normal prior of g, the general factor's mean loading. The sign of a factor means nothing,
+        so half of the prior is that of -g.
+    loading_sd : float, default 0.3
         tau, the sd of the loadings about g (first factor) or zero (the others).
-    own_log_mean, own_log_sd : float, defaults -0.7 and 0.5
-        Normal prior of the mean of log D, D being each skill's own sd.
+    own_log_mean : float, optional
+        Prior mean of the mean of log D, D being each skill's own sd. Default: -0.7; with
+        covariance `"lkj"`, where D is all there is, 0.
+    own_log_sd : float, default 0.3
+        Prior sd of the same.
     own_spread_sd : float, default 0.2
         Half-normal scale of the sd of log D between skills.
+    unit_log_sd : float, default 1.0
+        Prior sd of the log of a skill's scale, times the root of its number of scores: the
+        history's own spread is the unit, and as wrong as few scores make it. Not for covariance
+        `"lkj"` and tails `"cell"`.
     nu_log_mean, nu_log_sd : float, defaults log 5 and 0.5
         Normal prior of the log degrees of freedom of the Student-t; small means heavy tails.
     group_sd : float, default 0.5
@@ -134,13 +141,14 @@ class Priors:
     tails: Tails = "auto"
     rank: int | None = None
     eta: float = 8.0
-    mean_sd: float | None = None
-    general_mean: float = 0.4
-    general_sd: float = 0.4
-    loading_sd: float = 0.4
-    own_log_mean: float = -0.7
-    own_log_sd: float = 0.5
+    mean_sd: float = 1.5
+    general_mean: float = 0.8
+    general_sd: float = 0.3
+    loading_sd: float = 0.3
+    own_log_mean: float | None = None
+    own_log_sd: float = 0.3
     own_spread_sd: float = 0.2
+    unit_log_sd: float = 1.0
     nu_log_mean: float = math.log(5.0)
     nu_log_sd: float = 0.5
     group_sd: float = 0.5
@@ -167,7 +175,7 @@ class Priors:
             _require_count(self, "rank", low=1)
         _require_count(self, "n_classes", low=1)
         for field in dataclasses.fields(self):
-            if field.name == "mean_sd" and self.mean_sd is None:
+            if field.name == "own_log_mean" and self.own_log_mean is None:
                 continue
             if field.name == "eta" or field.name.endswith("_sd"):
                 _require(self, field.name, low=0.0, strict=True)
@@ -189,11 +197,11 @@ class Priors:
         return self.tails in ("agent", "class")
 
     @property
-    def shift_sd(self) -> float:
-        """`mean_sd`, or its default for these tails."""
-        if self.mean_sd is not None:
-            return self.mean_sd
-        return SPARSE_MEAN_SD if self.tails == "cell" else MEAN_SD
+    def own_log_centre(self) -> float:
+        """`own_log_mean`, or its default for this structure."""
+        if self.own_log_mean is not None:
+            return self.own_log_mean
+        return WHOLE_LOG_MEAN if self.covariance == "lkj" else OWN_LOG_MEAN
 
     def resolve(self, n_skills: int, n_scores: int | None = None) -> Priors:
         """Replace `"auto"` and a missing rank by what they mean for a history.
@@ -224,7 +232,7 @@ class Priors:
         resolved = dataclasses.replace(
             self, covariance=covariance, tails=tails, rank=min(rank, n_skills)
         )
-        return dataclasses.replace(resolved, mean_sd=resolved.shift_sd)
+        return dataclasses.replace(resolved, own_log_mean=resolved.own_log_centre)
 
 
 @dataclass(frozen=True, kw_only=True)

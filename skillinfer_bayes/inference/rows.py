@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD, WorkingData
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.priors import Priors, Tails
+from skillinfer_bayes.inference.priors import Priors
 
 DEFAULT_ERROR_VAR = DEFAULT_ERROR_SD**2
 # Classes are of single agents, so their rows are never collapsed.
@@ -29,6 +29,7 @@ class Rows(NamedTuple):
     scatter : (B, K, K), sums of squares and products about a block's mean
     scatter_row : (R,) int64, the row's block in `scatter`, or -1
     design : (R, P), covariates and groups of the row's agent
+    n_scores : (K,), scores of each skill that set its unit
     """
 
     values: FloatArray
@@ -38,6 +39,7 @@ class Rows(NamedTuple):
     scatter: FloatArray
     scatter_row: NDArray[np.int64]
     design: FloatArray
+    n_scores: FloatArray
 
 
 class Cells(NamedTuple):
@@ -57,13 +59,15 @@ class Cells(NamedTuple):
     design: FloatArray
 
 
-def model_data(rows: Rows | Cells, tails: Tails) -> dict[str, NDArray[Any]]:
-    """Give the arrays that the model holds as data: what its likelihood takes, and the design."""
+def model_data(rows: Rows | Cells, priors: Priors) -> dict[str, NDArray[Any]]:
+    """Give the arrays that the model holds as data: for its likelihood, its units, its design."""
     arrays = rows._asdict()
-    if tails == "class":
-        arrays = {name: arrays[name] for name in (*CLASS_DATA, "design")}
+    if priors.tails == "class":
+        arrays = {name: arrays[name] for name in (*CLASS_DATA, "design", "n_scores")}
     if not rows.design.shape[1]:
         del arrays["design"]
+    if priors.covariance == "lkj":
+        del arrays["n_scores"]
     return arrays
 
 
@@ -130,6 +134,7 @@ def collapse_rows(
         scatter,
         scatter_row,
         np.zeros((n_rows, 0)),
+        observed.sum(axis=0).astype(np.float64),
     )
 
 
@@ -148,6 +153,7 @@ def _one_row_each(data: WorkingData, observed: NDArray[np.bool_], design: FloatA
         scatter=np.zeros((0, n_skills, n_skills)),
         scatter_row=np.full(n_agents, -1, dtype=np.int64),
         design=design[order],
+        n_scores=observed.sum(axis=0).astype(np.float64),
     )
 
 

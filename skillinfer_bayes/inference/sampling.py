@@ -141,7 +141,7 @@ def sample_rows(
 
 
 def draw_prior(
-    skills: Sequence[str], priors: Priors, *, draws: int, random_seed: int
+    skills: Sequence[str], priors: Priors, *, n_scores: int, draws: int, random_seed: int
 ) -> xr.Dataset:
     """Draw populations from the prior.
 
@@ -150,6 +150,8 @@ def draw_prior(
     skills : sequence of K str
     priors : Priors
         Resolved; any tails but "cell", no groups and no covariates.
+    n_scores : int
+        Scores of each skill that set its unit.
     draws : int
     random_seed : int
 
@@ -166,7 +168,9 @@ def draw_prior(
     if priors.tails == "cell":
         raise ConfigError("`priors` must have tails 'normal', 'agent' or 'class', got 'cell'")
     no_scores = WorkingData(np.full((1, len(skills)), np.nan), None)
-    model = build_model_of_rows(collapse_rows(no_scores, keep_agents=True), skills, priors)
+    rows = collapse_rows(no_scores, keep_agents=True)
+    rows = rows._replace(n_scores=np.full(len(skills), float(n_scores)))
+    model = build_model_of_rows(rows, skills, priors)
     names = [name for name in ("mu", "covariance", "nu", *CLASS_DIMS) if name in model.named_vars]
     with quiet_blas_warning():
         values = pm.draw([model[name] for name in names], draws=draws, random_seed=random_seed)
@@ -242,7 +246,7 @@ def _compiled_for(job: _Job, stopwatch: Stopwatch) -> Any:
             if len(_compiled) > MAX_COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)
-        return _compiled[key].with_data(**model_data(job.rows, job.priors.tails))
+        return _compiled[key].with_data(**model_data(job.rows, job.priors))
 
 
 def _run_nutpie(job: _Job, progressbar: bool, stopwatch: Stopwatch) -> xr.DataTree:

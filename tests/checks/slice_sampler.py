@@ -35,12 +35,12 @@ class Model:
         own_shift, own_offset, rest = np.split(x, [k, 2 * k], axis=1)
         factor_shift, offset, last = np.split(rest, [r, r + k * r], axis=1)
         general = p.general_mean + p.general_sd * last[:, 0]
-        log_mean = p.own_log_mean + p.own_log_sd * last[:, 1]
+        log_mean = p.own_log_centre + p.own_log_sd * last[:, 1]
         log_spread = p.own_spread_sd * np.abs(last[:, 2])
         own = np.exp(log_mean[:, None] + log_spread[:, None] * own_offset)
         loadings = p.loading_sd * offset.reshape(-1, k, r)
         loadings[:, :, 0] += general[:, None]
-        mean = p.shift_sd * (own * own_shift + np.einsum("wkr,wr->wk", loadings, factor_shift))
+        mean = p.mean_sd * (own * own_shift + np.einsum("wkr,wr->wk", loadings, factor_shift))
         covariance = loadings @ np.swapaxes(loadings, 1, 2)
         covariance[:, np.arange(k), np.arange(k)] += own**2
         found = {

@@ -50,8 +50,8 @@ def test_the_prior_is_the_model_s(covariance: str, rng: np.random.Generator) -> 
     from skillinfer_bayes.inference.sampling import draw_prior
 
     priors = Priors(covariance=covariance, tails="agent").resolve(4, 100)
-    ours = prior_population(SKILLS, priors, 3000, rng)
-    drawn = draw_prior(SKILLS, priors, draws=800, random_seed=3)
+    ours = prior_population(SKILLS, priors, 3000, rng, n_scores=np.full(4, 5.0))
+    drawn = draw_prior(SKILLS, priors, n_scores=5, draws=800, random_seed=3)
     for found, expected in (
         (ours.mean[:, 0], drawn["mu"].values[0, :, 0]),
         (ours.covariance[:, 1, 1], drawn["covariance"].values[0, :, 1, 1]),
@@ -68,8 +68,8 @@ def test_the_prior_of_classes_is_the_model_s(covariance: str, rng: np.random.Gen
     # wide where it matters, so that Omega and D leave their mark on the classes
     priors = Priors(covariance=covariance, tails="class", n_classes=3, eta=1.0, own_spread_sd=1.0)
     priors = replace(priors, loading_sd=0.1, general_mean=0.0, general_sd=0.1).resolve(4, 100)
-    ours = prior_population(SKILLS, priors, 6000, rng)
-    drawn = draw_prior(SKILLS, priors, draws=3000, random_seed=3)
+    ours = prior_population(SKILLS, priors, 6000, rng, n_scores=np.full(4, 5.0))
+    drawn = draw_prior(SKILLS, priors, n_scores=5, draws=3000, random_seed=3)
     assert np.isinf(ours.nu).all()
     names = ("class_means", "class_covariance", "class_weights", "class_scales")
     stored = [drawn[name].values[0] for name in names]

@@ -56,9 +56,9 @@ def test_hyperparameters_that_were_kept_count() -> None:
         name: posterior.hyperparameter(name)
         for name in ("general", "own_log_mean", "own_log_spread")
     }
-    general = np.log(sum(norm.pdf(draws["general"], mean, 0.4) for mean in (-0.4, 0.4)))
+    general = np.log(sum(norm.pdf(draws["general"], mean, 0.3) for mean in (-0.8, 0.8)))
     _differences(found["general factor"], general)
-    expected = norm.logpdf(draws["own_log_mean"], -0.7, 0.5)
+    expected = norm.logpdf(draws["own_log_mean"], -0.7, 0.3)
     expected = expected + halfnorm.logpdf(draws["own_log_spread"], scale=0.2)
     _differences(found["scales"], expected)
     assert "correlations (eta)" not in found
@@ -204,14 +204,14 @@ def _fitted(priors: Priors, centre: float = 0.0):
     population = population_of_draws(history, means, covariances, loadings=loadings, own_sd=own)
     draws = population.posterior.tree.children["posterior"]
     dims = ("chain", "draw")
-    draws["general"] = xr.Variable(dims, rng.normal(0.4, 0.4, shape))
-    draws["own_log_mean"] = xr.Variable(dims, rng.normal(-0.7, 0.5, shape))
+    draws["general"] = xr.Variable(dims, rng.normal(0.8, 0.3, shape))
+    draws["own_log_mean"] = xr.Variable(dims, rng.normal(-0.7, 0.3, shape))
     draws["own_log_spread"] = xr.Variable(dims, 0.2 * np.abs(rng.standard_normal(shape)))
     return population
 
 
 def test_a_prior_far_from_the_posterior_is_felt_and_named() -> None:
-    priors = Priors(covariance="factor", tails="normal").resolve(4, 80)
+    priors = Priors(covariance="factor", tails="normal", mean_sd=0.5).resolve(4, 80)
     diagnoses = {}
     for centre in (0.0, 3.0):
         population = _fitted(priors, centre)

@@ -110,7 +110,7 @@ def test_other_data_change_the_density_without_compiling(structure, at_random) -
     priors = STRUCTURES[structure].resolve(3, 36)
     first, second = (history(seed, groups=structure != "lkj") for seed in (1, 2))
     compiled = compile_for_nutpie(build_model(first, priors), KEPT)
-    refed = compiled.with_data(**model_data(rows_of(second, priors), priors.tails))
+    refed = compiled.with_data(**model_data(rows_of(second, priors), priors))
     point = at_random(compiled.n_dim)
     other = build_model(second, priors)
     wanted = float(other.compile_logp()(unravel(other, point)))

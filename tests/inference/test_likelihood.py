@@ -19,7 +19,7 @@ GAUSSIAN = np.array(np.inf)
 
 
 def evaluate(mean, covariance, rows: Rows, nu: np.ndarray = GAUSSIAN):
-    return student_rows(spread_out(mean, rows), covariance, nu, *rows[:-1])
+    return student_rows(spread_out(mean, rows), covariance, nu, *rows[:-2])
 
 
 def log_density(mean, covariance, values, error_var, nu: float = np.inf) -> float:
@@ -130,7 +130,7 @@ def test_op_gives_the_same_through_pytensor(mean, covariance, values, mode) -> N
     rows = collapse_rows(WorkingData(values, None), keep_agents=True)
     at_mean, at_covariance, at_nu = pt.dvector("mean"), pt.dmatrix("covariance"), pt.dscalar("nu")
     spread = pt.broadcast_to(at_mean, rows.values.shape)
-    logp, *_ = student_rows_op(spread, at_covariance, at_nu, *rows[:-1])
+    logp, *_ = student_rows_op(spread, at_covariance, at_nu, *rows[:-2])
     # scaled, so that a gradient that forgets what comes after the Op is seen
     parameters = [at_mean, at_covariance, at_nu]
     outputs = [logp, *pytensor.grad(3.0 * logp, parameters)]
@@ -160,7 +160,7 @@ def test_a_matrix_that_is_no_covariance_is_impossible(mean, covariance, values) 
 
 def test_shapes_are_known_without_computing() -> None:
     rows = collapse_rows(WorkingData(np.zeros((3, 2)), None))
-    inputs = [pt.dmatrix(), pt.dmatrix(), pt.dscalar(), *rows[:-1]]
+    inputs = [pt.dmatrix(), pt.dmatrix(), pt.dscalar(), *rows[:-2]]
     outputs = [output.shape for output in student_rows_op(*inputs)[1:]]
     shapes = pytensor.function(inputs[:3], outputs, mode=Mode("py", "fast_run"))
     got = shapes(np.zeros((1, 2)), np.eye(2), 3.0)

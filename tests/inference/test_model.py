@@ -329,6 +329,8 @@ def test_the_tables_values_are_data_that_can_be_exchanged(model) -> None:
         tables = {"values", "observed", "error_var"}
     if is_by_cell(model):
         tables = {"values", "error_var", "skill_of", "agent_of", "typical"}
+    elif "loadings" in model.named_vars:
+        tables |= {"n_scores"}
     assert tables == {variable.name for variable in model.data_vars}
 
 
@@ -341,6 +343,26 @@ def test_groups_and_covariates_need_factors_to_move(scores, given) -> None:
     history = History.from_dataframe(scores, **{given: values[given]})
     with pytest.raises(ConfigError, match=r"which `covariance='lkj'` does not have; use 'factor_"):
         build_model(history, Priors(covariance="lkj"))
+
+
+@pytest.mark.parametrize("tails", ["normal", "agent", "class"])
+@pytest.mark.parametrize("covariance", ["factor", "factor_lkj"])
+def test_a_skills_scale_is_as_uncertain_as_few_scores_make_it(scores, covariance, tails) -> None:
+    """Loadings and own sd of a skill are stretched by exp(1.5 offset / sqrt(n))."""
+    table = scores.copy()
+    table.iloc[4:, 0] = np.nan
+    table.iloc[11:, 1] = np.nan
+    history = History.from_dataframe(table)
+    priors = Priors(covariance=covariance, tails=tails, rank=2, unit_log_sd=1.5)
+    model = build_model(history, priors)
+    start = {**model.initial_point(), "general": np.array(0.7)}
+    offset = np.array([1.0, -2.0, 3.0, 0.5])
+    plain = evaluated(model, {**start, "skill_offset": np.zeros(4)}, "own_sd", "loadings")
+    moved = evaluated(model, {**start, "skill_offset": offset}, "own_sd", "loadings")
+    expected = np.exp(1.5 * offset / np.sqrt(table.notna().sum().to_numpy()))
+    np.testing.assert_allclose(moved["own_sd"] / plain["own_sd"], expected)
+    ratio = moved["loadings"][:, 0] / plain["loadings"][:, 0]
+    np.testing.assert_allclose(ratio, expected)
 
 
 def test_a_sparse_skills_scale_is_centred_on_the_typical_one(scores) -> None:

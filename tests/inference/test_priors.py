@@ -28,6 +28,7 @@ POSITIVE = [
     "loading_sd",
     "own_log_sd",
     "own_spread_sd",
+    "unit_log_sd",
     "nu_log_sd",
     "group_sd",
     "covariate_sd",
@@ -61,9 +62,6 @@ def test_an_unknown_key_is_an_error_with_the_closest_name(cls, key, meant) -> No
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "1", True, None])
 @pytest.mark.parametrize("name", POSITIVE)
 def test_scales_must_be_positive_numbers(name, value) -> None:
-    if (name, value) == ("mean_sd", None):
-        assert Priors(mean_sd=None) == Priors()
-        return
     with pytest.raises(ConfigError, match=rf"`{name}` must be a finite number above 0, got"):
         Priors(**{name: value})
 
@@ -194,8 +192,8 @@ def test_resolving_twice_changes_nothing_more() -> None:
     assert once.eta == 3.0
 
 
-def test_means_are_less_certain_where_skills_are_sparse() -> None:
-    dense, sparse = (Priors(tails=tails).resolve(4) for tails in ("agent", "cell"))
-    assert dense.mean_sd == dense.shift_sd == 0.5
-    assert sparse.mean_sd == sparse.shift_sd == 1.5
-    assert Priors(tails="cell", mean_sd=0.7).resolve(4).shift_sd == 0.7
+def test_an_own_sd_is_the_whole_one_where_there_are_no_factors() -> None:
+    shared, alone = (Priors(covariance=name).resolve(4) for name in ("factor_lkj", "lkj"))
+    assert shared.own_log_mean == shared.own_log_centre == -0.7
+    assert alone.own_log_mean == alone.own_log_centre == 0.0
+    assert Priors(covariance="lkj", own_log_mean=-0.4).resolve(4).own_log_centre == -0.4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,7 +92,7 @@ def test_item_counts_keep_every_agent(scores) -> None:
 def test_types_are_what_the_compiled_likelihood_takes(history) -> None:
     rows = rows_of(history, NORMAL)
     kinds = [array.dtype.name for array in rows]
-    assert kinds == ["float64", "int8", "float64", "float64", "float64", "int64", "float64"]
+    assert kinds == ["float64", "int8", *["float64"] * 3, "int64", *["float64"] * 2]
     assert all(np.isfinite(array).all() for array in rows)
     cells = rows_of(history, CELL)
     assert [array.dtype.name for array in cells] == ["float64"] * 2 + ["int64"] * 2 + [
@@ -138,15 +140,24 @@ def test_covariates_and_groups_stay_with_their_agents(scores) -> None:
 
 @pytest.mark.parametrize("priors", [NORMAL, AGENT, CELL, CLASS], ids=lambda priors: priors.tails)
 def test_a_design_without_columns_is_no_data(history, priors) -> None:
-    assert "design" not in model_data(rows_of(history, priors), priors.tails)
+    assert "design" not in model_data(rows_of(history, priors), priors)
     grouped = History.from_dataframe(history.to_dataframe(), groups=["x", "y"] * 10)
-    assert model_data(rows_of(grouped, priors), priors.tails)["design"].shape == (20, 2)
+    assert model_data(rows_of(grouped, priors), priors)["design"].shape == (20, 2)
 
 
 def test_the_model_holds_what_its_likelihood_takes(history) -> None:
     rows = rows_of(history, CLASS)
-    by_class, by_row = model_data(rows, "class"), model_data(rows, "agent")
-    assert list(by_class) == ["values", "observed", "error_var"]
-    assert list(by_row) == [*by_class, "n_agents", "scatter", "scatter_row"]
+    by_class, by_row = model_data(rows, CLASS), model_data(rows, AGENT)
+    density = ["values", "observed", "error_var"]
+    assert list(by_class) == [*density, "n_scores"]
+    assert list(by_row) == [*density, "n_agents", "scatter", "scatter_row", "n_scores"]
     for name, array in by_class.items():
         assert array is by_row[name]
+    # there a skill's own sd is all of its spread
+    assert "n_scores" not in model_data(rows, replace(AGENT, covariance="lkj"))
+
+
+@pytest.mark.parametrize("priors", [NORMAL, AGENT, CLASS], ids=lambda priors: priors.tails)
+def test_the_scores_behind_each_unit_are_counted(history, priors) -> None:
+    expected = history.to_dataframe().notna().sum().to_numpy()
+    np.testing.assert_array_equal(rows_of(history, priors).n_scores, expected)

@@ -30,25 +30,30 @@ def test_a_historys_rows_give_the_historys_fit() -> None:
 
 
 def test_prior_draws_have_the_moments_that_the_priors_say() -> None:
-    draws = draw_prior(SKILLS, PRIORS, draws=4000, random_seed=3)
+    draws = draw_prior(SKILLS, PRIORS, n_scores=25, draws=4000, random_seed=3)
     prior = Posterior(xr.DataTree.from_dict({"posterior": draws}))
     assert prior.skills == tuple(SKILLS)
     shared = PRIORS.general_mean**2 + PRIORS.general_sd**2
     # the log-normal's second moment, its spread half-normal
-    own = np.exp(2.0 * PRIORS.own_log_mean + 2.0 * PRIORS.own_log_sd**2)
+    own = np.exp(2.0 * PRIORS.own_log_centre + 2.0 * PRIORS.own_log_sd**2)
     own /= np.sqrt(1.0 - 4.0 * PRIORS.own_spread_sd**2)
-    expected = np.full((3, 3), shared) + np.eye(3) * (PRIORS.loading_sd**2 + own)
+    # moments of a unit that 25 scores set, log-normal
+    one, square = np.exp(0.5 / 25), np.exp(2.0 / 25)
+    expected = np.full((3, 3), shared * one**2)
+    expected[np.diag_indices(3)] = (shared + PRIORS.loading_sd**2 + own) * square
     assert prior.covariance.mean(axis=0) == pytest.approx(expected, abs=0.06)
     assert prior.mean.mean(axis=0) == pytest.approx(np.zeros(3), abs=0.05)
     # the mean is drawn as an agent is, in units of `mean_sd`
     spread = np.einsum("si,sj->sij", prior.mean, prior.mean).mean(axis=0)
-    assert spread == pytest.approx(PRIORS.shift_sd**2 * expected, abs=0.06)
+    assert spread / PRIORS.mean_sd**2 == pytest.approx(expected, abs=0.1)
     assert np.isinf(prior.nu).all()
 
 
 def test_prior_draws_repeat_with_their_seed() -> None:
     priors = Priors(covariance="factor_lkj", tails="agent").resolve(3)
-    one, again, other = (draw_prior(SKILLS, priors, draws=200, random_seed=s) for s in (1, 1, 2))
+    one, again, other = (
+        draw_prior(SKILLS, priors, n_scores=9, draws=200, random_seed=seed) for seed in (1, 1, 2)
+    )
     xr.testing.assert_identical(one, again)
     assert not one["mu"].equals(other["mu"])
     assert (np.linalg.eigvalsh(one["covariance"].values) > 0.0).all()
@@ -61,7 +66,7 @@ def test_prior_draws_repeat_with_their_seed() -> None:
 def test_prior_draws_of_classes_add_up_to_the_population(covariance) -> None:
     """The mean and covariance of all classes together, by summing over classes one by one."""
     priors = Priors(covariance=covariance, tails="class", n_classes=5).resolve(3)
-    draws = draw_prior(SKILLS, priors, draws=40, random_seed=2)
+    draws = draw_prior(SKILLS, priors, n_scores=9, draws=40, random_seed=2)
     assert list(draws["class"].values) == list(range(5))
     prior = Posterior(xr.DataTree.from_dict({"posterior": draws}))
     means, within, weights, scales = (draws[name].values[0] for name in CLASS_DIMS)
@@ -81,7 +86,7 @@ def test_prior_draws_of_classes_have_the_moments_that_the_priors_say() -> None:
     priors = Priors(
         covariance="factor", rank=1, tails="class", n_classes=3, class_scale_sd=0.4, class_sd=1.5
     ).resolve(3)
-    draws = draw_prior(SKILLS, priors, draws=4000, random_seed=3)
+    draws = draw_prior(SKILLS, priors, n_scores=9, draws=4000, random_seed=3)
     means, within, weights, scales = (draws[name].values[0] for name in CLASS_DIMS)
     # a flat Dirichlet
     assert weights.mean(axis=0) == pytest.approx(np.full(3, 1 / 3), abs=0.02)
@@ -95,10 +100,11 @@ def test_prior_draws_of_classes_have_the_moments_that_the_priors_say() -> None:
 
 
 def test_populations_with_a_scale_per_cell_have_no_such_draws() -> None:
+    priors = Priors(covariance="factor", tails="cell")
     with pytest.raises(
         ConfigError, match="`priors` must have tails 'normal', 'agent' or 'class', got 'cell'"
     ):
-        draw_prior(SKILLS, Priors(covariance="factor", tails="cell"), draws=10, random_seed=1)
+        draw_prior(SKILLS, priors, n_scores=9, draws=10, random_seed=1)
 
 
 def test_a_design_without_columns_is_that_of_a_history_without_groups() -> None:
