@@ -81,7 +81,8 @@ def prior_predictive(
     """Compare the history with tables simulated from the prior; result as above.
 
     The working scale makes every skill's own mean 0 and spread 1, which a good prior allows; that
-    leaves the overall spread, the farthest score and how skills move together to compare.
+    leaves the overall spread, the farthest score (in its skill's own sds, from its mean) and how
+    skills move together to compare.
     """
     count = _affordable(n_replicates, evidence)
     prior = prior_population(
@@ -150,11 +151,15 @@ def _statistics(tables: FloatArray, history: History) -> Statistics:
 
 def _overall(tables: FloatArray) -> Statistics:
     """Statistics of whole tables (R, N, K), (R,) each."""
-    _, sd, _ = _shape(tables)
+    mean, sd, _ = _shape(tables)
     known = ~np.isnan(sd[0])
+    if not known.any():
+        undefined = np.full(len(tables), np.nan)
+        return {"mean sd": undefined, "farthest score": undefined, "mean correlation": undefined}
+    off = np.abs(tables - mean[:, None, :]) / sd[:, None, :]
     return {
-        "mean sd": sd[:, known].mean(axis=1) if known.any() else np.full(len(sd), np.nan),
-        "farthest score": np.nanmax(np.abs(tables), axis=(1, 2)),
+        "mean sd": sd[:, known].mean(axis=1),
+        "farthest score": np.nanmax(off[:, :, known], axis=(1, 2)),
         "mean correlation": mean_correlation(tables),
     }
 
