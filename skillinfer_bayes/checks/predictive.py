@@ -94,8 +94,8 @@ def prior_predictive(
         history.scales.typical,
         history.observed.sum(axis=0).astype(np.float64),
     )
-    observed = _overall(evidence.values[None])
-    simulated = [_overall(part) for part in _tables(prior, evidence, rng)]
+    observed = overall_statistics(evidence.values[None])
+    simulated = [overall_statistics(part) for part in _tables(prior, evidence, rng)]
     rows = []
     for name, values in observed.items():
         row = _compared(values[0], np.concatenate([part[name] for part in simulated]))
@@ -149,7 +149,7 @@ def _statistics(tables: FloatArray, history: History) -> Statistics:
     }
 
 
-def _overall(tables: FloatArray) -> Statistics:
+def overall_statistics(tables: FloatArray) -> Statistics:
     """Statistics of whole tables (R, N, K), (R,) each."""
     mean, sd, _ = _shape(tables)
     known = ~np.isnan(sd[0])

@@ -13,6 +13,7 @@ from scipy.stats import beta, kstest, norm
 from skillinfer_bayes import History, Priors
 from skillinfer_bayes.checks.predictive import (
     mean_correlation,
+    overall_statistics,
     posterior_predictive,
     prior_predictive,
 )
@@ -294,3 +295,15 @@ def test_spread_draws_keeps_every_chain() -> None:
     assert spread_draws(posterior, 1000) is posterior
     kept = spread_draws(posterior, 60)
     assert (kept.n_chains, kept.n_draws) == (3, 20)
+
+
+def test_the_farthest_score_is_far_in_its_own_skills_units(rng: np.random.Generator) -> None:
+    """The working scale sets a history's means and spreads, but not a simulated table's."""
+    table = rng.standard_normal((1, 50, 4))
+    table[0, 7, 2] = 6.0
+    table[0, 20:, 3] = np.nan
+    moved = table * np.array([0.2, 3.0, 1.0, 9.0]) + np.array([5.0, -4.0, 0.0, 1.0])
+    found = overall_statistics(np.concatenate([table, moved]))["farthest score"]
+    column = table[0, :, 2]
+    assert found[0] == pytest.approx((6.0 - column.mean()) / column.std(ddof=1))
+    assert found[1] == pytest.approx(found[0])
