@@ -17,7 +17,7 @@ from scipy.stats import kurtosis, skew
 
 from benchmarks._common import print_table
 from benchmarks.accuracy import TABLES, read_history
-from skillinfer_bayes.checks.predictive import mean_correlation
+from skillinfer_bayes.checks.predictive import overall_statistics
 from skillinfer_bayes.checks.replicates import prior_population, replicate
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.priors import Priors
@@ -41,18 +41,17 @@ VARIANTS: dict[str, dict[str, float]] = {
 
 def statistics(tables: FloatArray) -> dict[str, FloatArray]:
     """Of tables (R, N, K): (R,) each."""
-    sd = np.nanstd(tables, axis=1)
-    z = (tables - np.nanmean(tables, axis=1, keepdims=True)) / sd[:, None, :]
-    lopsided = np.asarray(skew(z, axis=1, nan_policy="omit"))
-    peaked = np.asarray(kurtosis(z, axis=1, fisher=False, nan_policy="omit"))
+    overall = overall_statistics(tables)
+    lopsided = np.asarray(skew(tables, axis=1, nan_policy="omit"))
+    peaked = np.asarray(kurtosis(tables, axis=1, fisher=False, nan_policy="omit"))
     return {
-        "mean sd of a skill": sd.mean(axis=1),
-        "mean correlation": mean_correlation(tables),
+        "mean sd of a skill": overall["mean sd"],
+        "mean correlation": overall["mean correlation"],
         "mean |skewness|": np.abs(lopsided).mean(axis=1),
         "median kurtosis": np.median(peaked, axis=1),
         # 1 at most, for two points; .33 for a normal law, .55 for a uniform one (Sarle)
         "highest bimodality": ((lopsided**2 + 1.0) / peaked).max(axis=1),
-        "farthest score, in sds": np.nanmax(np.abs(z), axis=(1, 2)),
+        "farthest score, in sds": overall["farthest score"],
     }
 
 
