@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from skillinfer_bayes.inference.density_op import DensityOp
 from skillinfer_bayes.inference.triangular import cholesky
 
-_LOG_2PI = math.log(2.0 * math.pi)
+LOG_2PI = math.log(2.0 * math.pi)
 
 
 @numba.njit(cache=True)
@@ -49,7 +49,7 @@ def same_system(
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _invert(a: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> float:
+def invert(a: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> float:
     """Overwrite `inverse[:m, :m]` with the inverse of a[:m, :m]; return log det, NaN if not PD."""
     log_det = cholesky(a, m)
     if math.isnan(log_det):
@@ -86,7 +86,7 @@ def digamma(x: float) -> float:
 
 
 @numba.njit(cache=True)
-def _student_term(nu: float, m: int, quad: float) -> tuple[float, float, float]:
+def student_term(nu: float, m: int, quad: float) -> tuple[float, float, float]:
     """Log density less the determinant's part, the weight w, and the derivative by nu."""
     half = 0.5 * (nu + m)
     tail = math.log1p(quad / nu)
@@ -134,7 +134,7 @@ def student_rows(
                 for b in range(a + 1):
                     work[a, b] = covariance[index[a], index[b]]
                 work[a, a] += error_var[row, index[a]]
-            log_det = _invert(work, inverse, m)
+            log_det = invert(work, inverse, m)
             if math.isnan(log_det):
                 return np.asarray(-math.inf), grad_mean, grad_cov, np.asarray(0.0)
         n = count[row]
@@ -149,9 +149,9 @@ def student_rows(
             quad += total * residual[a]
         weight = 1.0
         if gaussian:
-            logp -= 0.5 * n * (m * _LOG_2PI + log_det + quad)
+            logp -= 0.5 * n * (m * LOG_2PI + log_det + quad)
         else:
-            term, weight, slope = _student_term(df, m, quad)
+            term, weight, slope = student_term(df, m, quad)
             logp += n * (term - 0.5 * log_det)
             grad_nu += n * slope
         for a in range(m):

@@ -64,6 +64,7 @@ from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.likelihood import student_rows_op
 from skillinfer_bayes.inference.likelihood_cells import student_cells_op
 from skillinfer_bayes.inference.likelihood_classes import class_rows_op
+from skillinfer_bayes.inference.likelihood_factors import factor_rows_op
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
 
@@ -154,7 +155,7 @@ def build_model_of_rows(
         elif isinstance(rows, Cells):
             _cell_density(rows, data, mu, loadings, pull, pt.diag(root), nu, priors)
         else:
-            _row_density(data, mu, loadings, pull, root, nu)
+            _row_density(data, mu, loadings, pull, root, nu, priors)
     return model
 
 
@@ -164,7 +165,13 @@ def centres_classes(rows: Rows | Cells, priors: Priors) -> bool:
 
 
 def _row_density(
-    data: dict[str, Tensor], mu: Tensor, loadings: Tensor, pull: Tensor, root: Tensor, nu: Tensor
+    data: dict[str, Tensor],
+    mu: Tensor,
+    loadings: Tensor,
+    pull: Tensor,
+    root: Tensor,
+    nu: Tensor,
+    priors: Priors,
 ) -> None:
     """Scores row by row, factors and own parts integrated out."""
     sigma = root @ root.T if loadings is None else root @ root.T + loadings @ loadings.T
@@ -172,7 +179,11 @@ def _row_density(
     mean = pt.broadcast_to(mu, data["values"].shape)
     if pull is not None:
         mean = mean + pull @ loadings.T
-    pm.Potential("scores", student_rows_op(mean, covariance, nu, *data.values())[0])
+    if priors.covariance == "factor":
+        density = factor_rows_op(mean, loadings, pt.diag(root), nu, *data.values())
+    else:
+        density = student_rows_op(mean, covariance, nu, *data.values())
+    pm.Potential("scores", density[0])
 
 
 class _Classes(NamedTuple):
