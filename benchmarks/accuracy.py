@@ -29,14 +29,18 @@ from skillinfer_bayes.checks.validation import (
     summarise_held_out,
 )
 from skillinfer_bayes.exceptions import HistoryWarning
+from skillinfer_bayes.history.datasets import onet
 from skillinfer_bayes.history.table import History
 
-TABLES = ("bfcl_v4", "open_llm_leaderboard_v2", "obs_scaling_base_extended", "benchpress")
+TABLES = ("bfcl_v4", "open_llm_leaderboard_v2", "obs_scaling_base_extended", "benchpress", "onet")
 SETTING = ["n_history", "hidden"]
 
 
 def read_history(name: str, *, with_items: bool) -> tuple[History, pd.Series | None]:
     """A public table without exact duplicates, and what its splits keep together."""
+    if name == "onet":
+        scores = onet().scores
+        return History.from_dataframe(scores[~scores.duplicated()]), None
     scores = read_scores(name)
     scores = scores[~scores.duplicated()]
     items = DATA / f"{name}_n_items.csv"
