@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,9 +73,9 @@ def check_prompt(profiles, table: SimpleNamespace) -> None:
     prompt = build_prompt(TASK, profiles, metadata, constraints, 0.5)
     lines = prompt.splitlines()
     for agent, known in metadata.items():
-        start = next(i for i, line in enumerate(lines) if agent in line)
-        end = next((i for i in range(start, len(lines)) if not lines[i].strip()), len(lines))
-        block = "\n".join(lines[start : min(end, start + 9)])
+        start = next(i for i, line in enumerate(lines) if agent in line) + 1
+        # what is said of an agent is indented, be it with a caution or without
+        block = "\n".join(takewhile(lambda line: line.startswith("  "), lines[start:]))
         for value in known.values():
             assert f"{value:g}" in block
         assert block.count("(inferred)") == 3

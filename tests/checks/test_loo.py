@@ -373,8 +373,9 @@ def test_where_scores_have_scales_leaving_out_in_earnest_agrees() -> None:
         drawn, _ = sampling.sample_rows(
             others, history.skills, priors.resolve(5, 1), how, progressbar=False
         )
-        without = spread_draws(Posterior(xr.DataTree.from_dict({"posterior": drawn})), 500)
-        density = simulated_density(without, evidence, agent, 4000)
+        # an odd agent is explained by few of the draws: of 500 the mean is off by .05 on its own
+        without = spread_draws(Posterior(xr.DataTree.from_dict({"posterior": drawn})), 2000)
+        density = simulated_density(without, evidence, agent, 1000)
         brute.append(logsumexp(density) - np.log(len(density)))
         density = log_likelihood(refit(agent), evidence.take(slice(agent, agent + 1)))
         refitted.append(logsumexp(density) - np.log(len(density)))
