@@ -42,9 +42,10 @@ hierarchical models, doi:10.1214/088342307000000014).
 
 With tails "agent" a row's covariance is divided by chi2_nu / nu, one
 draw per agent, which is integrated out too: the row is a multivariate Student-t (Lange, Little and
-Taylor (1989), Robust statistical modeling using the t distribution, doi:10.2307/2290063). With
-tails "cell" (Omega = I) each score is a Student-t given the factors, which are sampled, and every
-agent has a noise level a_i: y_ij ~ t_nu(mean_ij + Lambda_j f_i, sqrt(D_j^2 a_i^2 + s2_ij)).
+Taylor (1989), Robust statistical modeling using the t distribution, doi:10.2307/2290063). From 300
+agents on mu itself is sampled, as the m_c are. With tails "cell" (Omega = I) each score is a
+Student-t given the factors, which are sampled, and every agent has a noise level a_i:
+y_ij ~ t_nu(mean_ij + Lambda_j f_i, sqrt(D_j^2 a_i^2 + s2_ij)).
 
 The LKJ prior is Lewandowski, Kurowicka and Joe (2009), doi:10.1016/j.jmva.2009.04.008. A general
 factor on which all skills load is Spearman's (1904), doi:10.2307/1412107.
@@ -71,6 +72,7 @@ from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
 type Tensor = Any
 
 CENTRED_CLASSES_FROM = 80
+CENTRED_MEAN_FROM = 300
 
 
 def build_model(history: History, priors: Priors | None = None) -> pm.Model:
@@ -138,15 +140,21 @@ def build_model_of_rows(
         nu = _degrees_of_freedom(priors)
         scale = _skill_scale(priors, data)
         root = _own_root(len(skills), priors, scale)
-        shift = root @ pm.Normal("own_shift", 0.0, priors.mean_sd, dims="skill")
-        loadings = None
+        centred = centres_means(rows, priors)
+        shifted = priors.tails == "class" or not centred
+        shift, loadings = 0.0, None
+        if shifted:
+            shift = root @ pm.Normal("own_shift", 0.0, priors.mean_sd, dims="skill")
         if rank:
             loadings = _loadings(rank, priors, scale)
+        if rank and shifted:
             shift = shift + loadings @ pm.Normal("factor_shift", 0.0, priors.mean_sd, dims="factor")
         if priors.tails == "class":
-            classes = _classes(shift, loadings, root, priors, centres_classes(rows, priors))
-        else:
+            classes = _classes(shift, loadings, root, priors, centred)
+        elif shifted:
             mu = pm.Deterministic("mu", shift, dims="skill")
+        else:
+            mu = pm.MvNormal("mu", 0.0, priors.mean_sd**2 * _sigma(loadings, root), dims="skill")
         pull = None
         if n_columns:
             pull = design @ _effects(n_columns, n_covariates, rank, priors)
@@ -159,9 +167,22 @@ def build_model_of_rows(
     return model
 
 
-def centres_classes(rows: Rows | Cells, priors: Priors) -> bool:
-    """Whether the means of classes are sampled themselves, and not their standardised shifts."""
-    return priors.tails == "class" and len(rows.design) >= CENTRED_CLASSES_FROM
+def centres_means(rows: Rows | Cells, priors: Priors) -> bool:
+    """Whether means are sampled themselves, and not their standardised shifts.
+
+    Those of the classes with tails "class", the population's own with tails "agent". Where a
+    gradient costs little, a normal density of as many dimensions as skills would be most of it.
+    """
+    if priors.tails == "class":
+        return len(rows.design) >= CENTRED_CLASSES_FROM
+    by_row = priors.tails == "agent" and priors.covariance != "factor"
+    return by_row and len(rows.design) >= CENTRED_MEAN_FROM
+
+
+def _sigma(loadings: Tensor, root: Tensor) -> Tensor:
+    """Sigma, of what skills do on their own and share."""
+    own = root @ root.T
+    return own if loadings is None else own + loadings @ loadings.T
 
 
 def _row_density(
@@ -174,7 +195,7 @@ def _row_density(
     priors: Priors,
 ) -> None:
     """Scores row by row, factors and own parts integrated out."""
-    sigma = root @ root.T if loadings is None else root @ root.T + loadings @ loadings.T
+    sigma = _sigma(loadings, root)
     covariance = pm.Deterministic("covariance", sigma, dims=("skill", "skill_bis"))
     mean = pt.broadcast_to(mu, data["values"].shape)
     if pull is not None:
@@ -201,9 +222,7 @@ def _classes(
     """Latent classes: what they are, and what they add up to."""
     weight = pm.Dirichlet("class_weights", np.ones(priors.n_classes), dims="class")
     apart = pm.HalfNormal("class_sd", priors.class_sd)
-    within = root @ root.T
-    if loadings is not None:
-        within = within + loadings @ loadings.T
+    within = _sigma(loadings, root)
     log_scale = pm.Normal("class_log_scale", 0.0, priors.class_scale_sd, dims="class")
     scale = pm.Deterministic("class_scales", pt.exp(log_scale), dims="class")
     if centred:

@@ -20,7 +20,7 @@ from skillinfer_bayes.exceptions import ConfigError, MissingDependencyError, Sam
 from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.model import build_model_of_rows, centres_classes
+from skillinfer_bayes.inference.model import build_model_of_rows, centres_means
 from skillinfer_bayes.inference.posterior import (
     CLASS_DIMS,
     DIMS,
@@ -228,7 +228,7 @@ class _Job:
         sizes: tuple[int, ...] = (self.n_skills, self.n_covariates, self.rows.design.shape[1])
         if isinstance(self.rows, Cells):
             sizes += (len(self.rows.design),)
-        return (self.priors, *sizes, centres_classes(self.rows, self.priors))
+        return (self.priors, *sizes, centres_means(self.rows, self.priors))
 
 
 def _compiled_for(job: _Job, stopwatch: Stopwatch) -> Any:

@@ -14,7 +14,11 @@ from scipy.special import logsumexp
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
-from skillinfer_bayes.inference.model import CENTRED_CLASSES_FROM, build_model
+from skillinfer_bayes.inference.model import (
+    CENTRED_CLASSES_FROM,
+    CENTRED_MEAN_FROM,
+    build_model,
+)
 from skillinfer_bayes.inference.posterior import CLASS_DIMS
 from skillinfer_bayes.inference.priors import Priors
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
@@ -296,6 +300,27 @@ def test_with_many_agents_the_means_of_classes_are_sampled_themselves(
     law = stats.multivariate_normal(centre, got["class_sd"] ** 2 * within)
     found = model.compile_logp([model["class_means"]], mode=PLAIN)(point)
     assert found == pytest.approx(law.logpdf(got["class_means"]).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("covariance", ["factor_lkj", "lkj"])
+def test_with_hundreds_of_agents_the_mean_is_sampled_itself(scores, rng, covariance) -> None:
+    """The law of `mu` is that of Lambda a + D L b, given all else."""
+    priors = Priors(covariance=covariance, tails="agent", rank=2)
+    copies = -(-CENTRED_MEAN_FROM // len(scores))
+    table = pd.concat([scores] * copies, ignore_index=True).iloc[:CENTRED_MEAN_FROM]
+    fewer = build_model(History.from_dataframe(table.iloc[1:]), priors)
+    model = build_model(History.from_dataframe(table), priors)
+    free = [{variable.name for variable in one.free_RVs} for one in (fewer, model)]
+    assert free[1] - free[0] == {"mu"}
+    assert free[0] - free[1] <= {"own_shift", "factor_shift"}
+    point = somewhere(model, rng)
+    got = evaluated(model, point, "mu", "own_sd", "omega_chol", "loadings")
+    root = np.diag(got["own_sd"]) @ got["omega_chol"]
+    loadings = got.get("loadings", np.zeros((4, 0)))
+    within = root @ root.T + loadings @ loadings.T
+    law = stats.multivariate_normal(np.zeros(4), priors.mean_sd**2 * within)
+    found = model.compile_logp([model["mu"]], mode=PLAIN)(point)
+    assert found == pytest.approx(law.logpdf(got["mu"]), rel=1e-9)
 
 
 @pytest.mark.parametrize(
