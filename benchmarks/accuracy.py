@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +22,7 @@ import pandas as pd
 
 from benchmarks._common import DATA, print_machine, print_table, read_scores
 from skillinfer_bayes.checks.rivals import RIVALS
-from skillinfer_bayes.checks.splits import agent_cases, cell_cases
+from skillinfer_bayes.checks.splits import Case, agent_cases, cell_cases
 from skillinfer_bayes.checks.validation import (
     evaluate,
     pick_methods,
@@ -34,6 +34,7 @@ from skillinfer_bayes.history.table import History
 
 TABLES = ("bfcl_v4", "open_llm_leaderboard_v2", "obs_scaling_base_extended", "benchpress", "onet")
 SETTING = ["n_history", "hidden"]
+N_TEST = 40
 
 
 def read_history(name: str, *, with_items: bool) -> tuple[History, pd.Series | None]:
@@ -55,22 +56,35 @@ def read_history(name: str, *, with_items: bool) -> tuple[History, pd.Series | N
     return history, metadata.get("base_model")
 
 
+def protocol_cases(
+    history: History,
+    together: pd.Series | None,
+    chosen: argparse.Namespace,
+    repeats: Sequence[int],
+    hidden: Sequence[float] = (0.0,),
+    n_test: int = N_TEST,
+) -> Iterator[Case]:
+    """New agents of whom a third of the skills are shown, by `--n` and `--seed`."""
+    return agent_cases(
+        history,
+        n_history=chosen.n,
+        repeats=repeats,
+        n_test=n_test,
+        share_observed=1 / 3,
+        hidden=hidden,
+        keep_together=together,
+        random_seed=chosen.seed,
+    )
+
+
 def run_repeat(chosen: argparse.Namespace, repeat: int) -> pd.DataFrame:
     """All settings and methods of one repeat."""
     history, together = read_history(chosen.table, with_items=not chosen.without_items)
     if chosen.cells:
         cases = cell_cases(history, share=chosen.cells, repeats=[repeat], random_seed=chosen.seed)
     else:
-        cases = agent_cases(
-            history,
-            n_history=chosen.n,
-            repeats=[repeat],
-            n_test=chosen.n_test,
-            share_observed=1 / 3,
-            hidden=[0.0, chosen.hide] if chosen.hide else [0.0],
-            keep_together=together,
-            random_seed=chosen.seed,
-        )
+        hidden = [0.0, chosen.hide] if chosen.hide else [0.0]
+        cases = protocol_cases(history, together, chosen, [repeat], hidden, chosen.n_test)
     methods = pick_methods(chosen.methods, chosen.priors, chosen.settings)
     return evaluate(cases, methods, progressbar=False)
 
@@ -164,7 +178,7 @@ def read_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", choices=TABLES, required=True)
     parser.add_argument("--n", type=int, nargs="+", default=[20, 60], help="history sizes")
-    parser.add_argument("--n-test", type=int, default=40)
+    parser.add_argument("--n-test", type=int, default=N_TEST)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--first-repeat", type=int, default=0, help="to continue or to share out")
     parser.add_argument("--seed", type=int, default=100)

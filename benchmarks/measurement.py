@@ -14,7 +14,6 @@ predicted scores too.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -24,14 +23,13 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
-import xarray as xr
 
 from benchmarks._common import print_machine, print_table
-from benchmarks.accuracy import SETTING, ratios, read_history
+from benchmarks.accuracy import SETTING, protocol_cases, ratios, read_history
 from skillinfer_bayes import History, Population, Priors
 from skillinfer_bayes.checks.fitted import fit_case, forecast_of
 from skillinfer_bayes.checks.scores import Forecast
-from skillinfer_bayes.checks.splits import Case, agent_cases
+from skillinfer_bayes.checks.splits import Case
 from skillinfer_bayes.checks.validation import evaluate, summarise_held_out
 from skillinfer_bayes.history import measurement
 from skillinfer_bayes.history.measurement import WorkingData
@@ -100,10 +98,6 @@ def fit_binomial(case: Case, draws: int) -> Population:
             compute_convergence_checks=False,
             model=binomial_model(history, priors),
         )
-    return population_of(tree, history)
-
-
-def population_of(tree: xr.DataTree, history: History) -> Population:
     posterior, stats = tidy_posterior(tree, history.skills, Design.of(history))
     return Population(history, Posterior(attach_history(posterior, stats, history)))
 
@@ -119,20 +113,6 @@ def by_counts(case: Case, share: float, draws: int) -> Forecast:
         return forecast_of(fit_binomial(case, draws), case)
 
 
-def cases_of(chosen: argparse.Namespace, *, with_items: bool) -> Iterator[Case]:
-    history, together = read_history(chosen.table, with_items=with_items)
-    return agent_cases(
-        history,
-        n_history=chosen.n,
-        repeats=range(chosen.repeats),
-        n_test=40,
-        share_observed=1 / 3,
-        hidden=[0.0],
-        keep_together=together,
-        random_seed=chosen.seed,
-    )
-
-
 def held_out_cells(chosen: argparse.Namespace) -> pd.DataFrame:
     """Every predicted score by every likelihood."""
     known = {
@@ -142,12 +122,11 @@ def held_out_cells(chosen: argparse.Namespace) -> pd.DataFrame:
     for share in () if chosen.no_binomial else SHARES[:2]:
         known[f"binomial, {share:g}"] = partial(by_counts, share=share, draws=chosen.draws)
     unknown = {"no counts": partial(by_delta_method, share=1.0, draws=chosen.draws)}
-    parts = []
-    started = time.perf_counter()
+    repeats, parts = range(chosen.repeats), []
     for methods, with_items in ((known, True), (unknown, False)):
-        for case in cases_of(chosen, with_items=with_items):
-            parts.append(evaluate([case], methods, progressbar=False))
-            print(f"  {len(parts)} cases, {time.perf_counter() - started:.0f} s", flush=True)
+        history, together = read_history(chosen.table, with_items=with_items)
+        cases = protocol_cases(history, together, chosen, repeats)
+        parts.append(evaluate(cases, methods, len(chosen.n) * len(repeats)))
     return pd.concat(parts, ignore_index=True)
 
 

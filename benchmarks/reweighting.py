@@ -12,9 +12,8 @@ import numpy as np
 from scoringrules import crps_ensemble
 
 from benchmarks._common import print_machine, print_table
-from benchmarks.accuracy import read_history
+from benchmarks.accuracy import protocol_cases, read_history
 from skillinfer_bayes import History, Population, SamplerSettings
-from skillinfer_bayes.checks.splits import agent_cases
 from skillinfer_bayes.exceptions import ConvergenceWarning
 
 
@@ -35,16 +34,7 @@ def main() -> None:
     chosen = parser.parse_args()
     print_machine()
     history, together = read_history(chosen.table, with_items=True)
-    cases = agent_cases(
-        history,
-        n_history=chosen.n,
-        keep_together=together,
-        repeats=range(chosen.repeats),
-        n_test=40,
-        share_observed=1 / 3,
-        hidden=[0.0],
-        random_seed=chosen.seed,
-    )
+    cases = protocol_cases(history, together, chosen, range(chosen.repeats))
     rows: dict[tuple[int, bool], list[tuple[float, float, float]]] = {}
     for case in cases:
         population = fit(case.history, chosen.draws, chosen.seed)

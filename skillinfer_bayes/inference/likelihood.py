@@ -86,7 +86,7 @@ def digamma(x: float) -> float:
 
 
 @numba.njit(cache=True)
-def student_term(nu: float, m: int, quad: float) -> tuple[float, float, float]:
+def _student_term(nu: float, m: int, quad: float) -> tuple[float, float, float]:
     """Log density less the determinant's part, the weight w, and the derivative by nu."""
     half = 0.5 * (nu + m)
     tail = math.log1p(quad / nu)
@@ -94,6 +94,15 @@ def student_term(nu: float, m: int, quad: float) -> tuple[float, float, float]:
     logp = math.lgamma(half) - math.lgamma(0.5 * nu) - 0.5 * m * math.log(nu * math.pi)
     slope = digamma(half) - digamma(0.5 * nu) - m / nu - tail + weight * quad / nu
     return logp - half * tail, weight, 0.5 * slope
+
+
+@numba.njit(inline="always")
+def row_term(nu: float, m: int, log_det: float, quad: float) -> tuple[float, float, float]:
+    """Log density of a row, the weight w, and the derivative by nu."""
+    if math.isinf(nu):
+        return -0.5 * (m * LOG_2PI + log_det + quad), 1.0, 0.0
+    term, weight, slope = _student_term(nu, m, quad)
+    return term - 0.5 * log_det, weight, slope
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -111,7 +120,6 @@ def student_rows(
     """Log density of the rows and its gradient; see the module's text for the formulas."""
     n_rows, n_skills = values.shape
     df = nu.item()
-    gaussian = math.isinf(df)
     grad_nu = 0.0
     grad_mean = np.zeros((n_rows, n_skills))
     grad_cov = np.zeros((n_skills, n_skills))
@@ -147,13 +155,9 @@ def student_rows(
                 total += inverse[a, b] * residual[b]
             alpha[a] = total
             quad += total * residual[a]
-        weight = 1.0
-        if gaussian:
-            logp -= 0.5 * n * (m * LOG_2PI + log_det + quad)
-        else:
-            term, weight, slope = student_term(df, m, quad)
-            logp += n * (term - 0.5 * log_det)
-            grad_nu += n * slope
+        term, weight, slope = row_term(df, m, log_det, quad)
+        logp += n * term
+        grad_nu += n * slope
         for a in range(m):
             grad_mean[row, index[a]] = n * weight * alpha[a]
         for a in range(m):

@@ -29,10 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
-from skillinfer_bayes.inference.likelihood import same_system
+from skillinfer_bayes.inference.likelihood import LOG_2PI, same_system
 from skillinfer_bayes.inference.triangular import inverse_root
 
-_LOG_2PI = math.log(2.0 * math.pi)
 _FAST = {"reassoc", "contract", "nsz"}
 
 
@@ -184,7 +183,7 @@ def class_rows(
         for c in range(n_classes):
             term[c] = math.exp(term[c] - best)
             total += term[c]
-        logp += best + math.log(total) - 0.5 * (m * _LOG_2PI + log_det)
+        logp += best + math.log(total) - 0.5 * (m * LOG_2PI + log_det)
         rho_sum = 0.0
         pull[:m] = 0.0
         for c in range(n_classes):

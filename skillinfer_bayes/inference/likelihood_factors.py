@@ -26,13 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
-from skillinfer_bayes.inference.likelihood import LOG_2PI, invert, same_system, student_term
+from skillinfer_bayes.inference.likelihood import StudentRows, invert, row_term, same_system
 
 type FloatArray = NDArray[np.float64]
 
 _FAST = {"reassoc", "contract", "nsz"}
-# a logarithm is taken of a product of terms before it leaves the range of a float
-_LARGEST = 1e100
 
 
 @numba.njit(cache=True, fastmath=_FAST)
@@ -42,13 +40,9 @@ def _solve_system(
     """Fill U and T, both (r, m), and M^-1 of a system; return log |A|, NaN if it is not PD."""
     scaled, weighted, inner, inverse = system
     rank = len(shared)
-    log_det, product = 0.0, 1.0
+    log_det = 0.0
     for a in range(m):
-        product *= variance[a]
-        if not 1.0 / _LARGEST < product < _LARGEST:
-            log_det += math.log(product)
-            product = 1.0
-    log_det += math.log(product)
+        log_det += math.log(variance[a])
     for p in range(rank):
         for a in range(m):
             scaled[p, a] = shared[p, a] / variance[a]
@@ -81,10 +75,11 @@ def _add_scatter(
     """Add the gradient of what collapsed rows vary about their mean, C; return tr(A^-1 C)."""
     scaled, weighted, _, inverse = system
     rank = len(inverse)
-    pushed = np.dot(scaled[:, :m].copy(), block)  # (C U)'
-    solved = np.dot(inverse[:rank, :rank].copy(), pushed)  # (C T)'
-    middle = np.dot(pushed, scaled[:, :m].copy().T)  # U' C U
-    across = np.dot(solved, scaled[:, :m].copy().T)  # T' C U
+    scaled = scaled[:, :m].copy()
+    pushed = np.dot(scaled, block)  # (C U)'
+    solved = np.dot(inverse, pushed)  # (C T)'
+    middle = np.dot(pushed, scaled.T)  # U' C U
+    across = np.dot(solved, scaled.T)  # T' C U
     trace = 0.0
     for a in range(m):
         diagonal = block[a, a] / variance[a]
@@ -119,7 +114,6 @@ def factor_rows(
     n_rows, n_skills = values.shape
     rank = loadings.shape[1]
     df = nu.item()
-    gaussian = math.isinf(df)
     by_mean, by_loadings = np.zeros((n_rows, n_skills)), np.zeros((n_skills, rank))
     by_own_sd, by_nu = np.zeros(n_skills), 0.0
     index = np.empty(n_skills, dtype=np.int64)
@@ -169,13 +163,9 @@ def factor_rows(
                     alpha[a] -= total * scaled[p, a]
             for a in range(m):
                 quad += residual[a] * alpha[a]
-            weight = 1.0
-            if gaussian:
-                logp -= 0.5 * n * (m * LOG_2PI + log_det + quad)
-            else:
-                term, weight, slope = student_term(df, m, quad)
-                logp += n * (term - 0.5 * log_det)
-                by_nu += n * slope
+            term, weight, slope = row_term(df, m, log_det, quad)
+            logp += n * term
+            by_nu += n * slope
             for a in range(m):
                 alpha[a] *= n * weight
                 by_mean[row, index[a]] = alpha[a]
@@ -213,7 +203,7 @@ class FactorRows(DensityOp):
     kernel = staticmethod(factor_rows)
     version = 1
     parameter_ndims = (2, 2, 1, 0)
-    data_dtypes = ("float64", "int8", "float64", "float64", "float64", "int64")
+    data_dtypes = StudentRows.data_dtypes
 
 
 factor_rows_op = FactorRows()

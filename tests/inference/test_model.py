@@ -276,16 +276,21 @@ def test_classes_are_drawn_like_agents_and_add_up(history, rng, covariance) -> N
     np.testing.assert_allclose(got["covariance"], second - np.outer(mu, mu), rtol=1e-8)
 
 
+def below_and_at(scores: pd.DataFrame, n_agents: int, priors: Priors) -> tuple[pm.Model, pm.Model]:
+    """Models of one agent less than so many, and of so many."""
+    table = pd.concat([scores] * -(-n_agents // len(scores)), ignore_index=True)
+    sizes = (n_agents - 1, n_agents)
+    fewer, model = (build_model(History.from_dataframe(table[:n]), priors) for n in sizes)
+    return fewer, model
+
+
 @pytest.mark.parametrize("covariance", ["factor_lkj", "lkj"])
 def test_with_many_agents_the_means_of_classes_are_sampled_themselves(
     scores, rng, covariance
 ) -> None:
     """The law of `class_means` is that of the shifts of the test above, given all else."""
     priors = Priors(covariance=covariance, tails="class", rank=2, n_classes=4)
-    copies = -(-CENTRED_CLASSES_FROM // len(scores))
-    table = pd.concat([scores] * copies, ignore_index=True).iloc[:CENTRED_CLASSES_FROM]
-    fewer = build_model(History.from_dataframe(table.iloc[1:]), priors)
-    model = build_model(History.from_dataframe(table), priors)
+    fewer, model = below_and_at(scores, CENTRED_CLASSES_FROM, priors)
     free = [{variable.name for variable in one.free_RVs} for one in (fewer, model)]
     assert free[1] - free[0] == {"class_means"}
     assert free[0] - free[1] <= {"class_own_shift", "class_shift"}
@@ -306,10 +311,7 @@ def test_with_many_agents_the_means_of_classes_are_sampled_themselves(
 def test_with_hundreds_of_agents_the_mean_is_sampled_itself(scores, rng, covariance) -> None:
     """The law of `mu` is that of Lambda a + D L b, given all else."""
     priors = Priors(covariance=covariance, tails="agent", rank=2)
-    copies = -(-CENTRED_MEAN_FROM // len(scores))
-    table = pd.concat([scores] * copies, ignore_index=True).iloc[:CENTRED_MEAN_FROM]
-    fewer = build_model(History.from_dataframe(table.iloc[1:]), priors)
-    model = build_model(History.from_dataframe(table), priors)
+    fewer, model = below_and_at(scores, CENTRED_MEAN_FROM, priors)
     free = [{variable.name for variable in one.free_RVs} for one in (fewer, model)]
     assert free[1] - free[0] == {"mu"}
     assert free[0] - free[1] <= {"own_shift", "factor_shift"}
