@@ -43,8 +43,8 @@ hierarchical models, doi:10.1214/088342307000000014).
 With tails "agent" a row's covariance is divided by chi2_nu / nu, one
 draw per agent, which is integrated out too: the row is a multivariate Student-t (Lange, Little and
 Taylor (1989), Robust statistical modeling using the t distribution, doi:10.2307/2290063). From 300
-agents on mu itself is sampled, as the m_c are. With tails "cell" (Omega = I) each score is a
-Student-t given the factors, which are sampled, and every agent has a noise level a_i:
+agents and 25 per skill on mu itself is sampled, as the m_c are. With tails "cell" (Omega = I) each
+score is a Student-t given the factors, which are sampled, and every agent has a noise level a_i:
 y_ij ~ t_nu(mean_ij + Lambda_j f_i, sqrt(D_j^2 a_i^2 + s2_ij)).
 
 The LKJ prior is Lewandowski, Kurowicka and Joe (2009), doi:10.1016/j.jmva.2009.04.008. A general
@@ -72,7 +72,7 @@ from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
 type Tensor = Any
 
 CENTRED_CLASSES_FROM = 80
-CENTRED_MEAN_FROM = 300
+CENTRED_MEAN_FROM, CENTRED_MEAN_FROM_PER_SKILL = 300, 25
 
 
 def build_model(history: History, priors: Priors | None = None) -> pm.Model:
@@ -175,8 +175,10 @@ def centres_means(rows: Rows | Cells, priors: Priors) -> bool:
     """
     if priors.tails == "class":
         return len(rows.design) >= CENTRED_CLASSES_FROM
-    by_row = priors.tails == "agent" and priors.covariance != "factor"
-    return by_row and len(rows.design) >= CENTRED_MEAN_FROM
+    if priors.tails != "agent" or priors.covariance == "factor" or isinstance(rows, Cells):
+        return False
+    n_agents, n_skills = rows.values.shape
+    return bool(n_agents >= max(CENTRED_MEAN_FROM, CENTRED_MEAN_FROM_PER_SKILL * n_skills))
 
 
 def _sigma(loadings: Tensor, root: Tensor) -> Tensor:

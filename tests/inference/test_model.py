@@ -18,10 +18,11 @@ from skillinfer_bayes.inference.model import (
     CENTRED_CLASSES_FROM,
     CENTRED_MEAN_FROM,
     build_model,
+    centres_means,
 )
 from skillinfer_bayes.inference.posterior import CLASS_DIMS
 from skillinfer_bayes.inference.priors import Priors
-from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
+from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR, rows_of
 
 # structure and tails
 STRUCTURES = [
@@ -323,6 +324,16 @@ def test_with_hundreds_of_agents_the_mean_is_sampled_itself(scores, rng, covaria
     law = stats.multivariate_normal(np.zeros(4), priors.mean_sd**2 * within)
     found = model.compile_logp([model["mu"]], mode=PLAIN)(point)
     assert found == pytest.approx(law.logpdf(got["mu"]), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n_agents", "n_skills", "itself"), [(300, 12, True), (300, 20, False), (500, 20, True)]
+)
+def test_many_skills_need_more_agents_for_it(rng, n_agents, n_skills, itself) -> None:
+    """With 500 agents by 40 skills it took three times as long as by shifts."""
+    history = History.from_dataframe(pd.DataFrame(rng.uniform(size=(n_agents, n_skills))))
+    priors = Priors(tails="agent").resolve(n_skills)
+    assert centres_means(rows_of(history, priors), priors) == itself
 
 
 @pytest.mark.parametrize(
