@@ -76,11 +76,11 @@ fit_options = _all_of(
     click.option("--normalize", is_flag=True, help="Min-max scale skills in match scores."),
     click.option(
         "--covariance",
-        type=click.Choice(["auto", "lkj", "factor_lkj", "factor"]),
+        type=click.Choice(["auto", "lkj", "factor_lkj", "factor", "factor_iw"]),
         default="auto",
         show_default=True,
         help="How skills may go together: freely (lkj), through a few shared abilities (factor), "
-        "or both (factor_lkj).",
+        "both (factor_lkj), or anyhow about a few shared abilities (factor_iw).",
     ),
     click.option(
         "--target-accept",

@@ -80,7 +80,7 @@ class Population:
             scales. Scores and predictions stay in the units of `scores` either way.
         scale, n_items, stderr, groups, covariates, descriptions
             As `History.from_dataframe`.
-        covariance : {"auto", "lkj", "factor_lkj", "factor"}, optional
+        covariance : {"auto", "lkj", "factor_lkj", "factor", "factor_iw"}, optional
             Short for `priors=Priors(covariance=...)`.
         priors : Priors or mapping, optional
         settings : SamplerSettings or mapping, optional

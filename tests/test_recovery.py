@@ -15,7 +15,7 @@ from skillinfer_bayes import History, Population, Priors, SamplerSettings, Scale
 from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
-from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR, collapse_rows
+from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR, rows_of_data
 from skillinfer_bayes.inference.sampling import sample_posterior, sample_rows
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.rows import RowConditioner
@@ -147,8 +147,12 @@ def described_history() -> History:
     )
 
 
+MODELS = {tails: Priors(tails=tails) for tails in ("normal", "agent", "class")}
+MODELS["inverse Wishart"] = Priors(covariance="factor_iw")
+
+
 @lru_cache
-def fitted(tails: str, group: str | None) -> tuple[Posterior, Design]:
+def fitted(model: str, group: str | None) -> tuple[Posterior, Design]:
     """Fit the history, with the newcomer's partial row in it where a group is given.
 
     The scales and the standardisation of covariates stay the history's: otherwise the two priors
@@ -165,12 +169,13 @@ def fitted(tails: str, group: str | None) -> tuple[Posterior, Design]:
         row[OBSERVED] = SCORES
         values = np.vstack([values, history.scales.to_working(row)])
         groups, years = [*groups, group], np.vstack([years, [[YEAR]]])
-    priors = Priors(tails=tails).resolve(N_SKILLS)
-    rows = collapse_rows(
+    priors = MODELS[model].resolve(N_SKILLS)
+    rows = rows_of_data(
         WorkingData(values, None),
-        keep_agents=priors.by_agent,
-        design=design.agents(years, groups, len(values)).rows,
-    )._replace(n_scores=history.observed.sum(axis=0).astype(float))
+        priors,
+        design.agents(years, groups, len(values)).rows,
+        n_scores=history.observed.sum(axis=0).astype(float),
+    )
     draws = sample_rows(
         rows, history.skills, priors, JOINT_SETTINGS, design=design, progressbar=False
     )
@@ -212,11 +217,11 @@ def agrees_with_a_refit(
     np.testing.assert_allclose(plain_sd, expected_sd, rtol=0.1)
 
 
-@pytest.mark.parametrize("tails", ["normal", "agent", "class"])
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("group", ["family 2", "a new family"])
-def test_conditioning_on_facts_and_scores_agrees_with_a_refit(tails, group) -> None:
-    before, design = fitted(tails, None)
-    after, joint_design = fitted(tails, group)
+def test_conditioning_on_facts_and_scores_agrees_with_a_refit(model, group) -> None:
+    before, design = fitted(model, None)
+    after, joint_design = fitted(model, group)
     seen = newcomer(design, group)
     assert bool(seen.unknown_group[0]) == (group == "a new family")
     seen_after = newcomer(joint_design, group)
@@ -228,8 +233,8 @@ def test_conditioning_on_facts_and_scores_agrees_with_a_refit(tails, group) -> N
     assert np.abs(shift).max() > 4 * predicted(after, seen_after)[2].max()
 
 
-@pytest.mark.parametrize("tails", ["normal", "agent", "class"])
-def test_conditioning_agrees_with_a_refit_that_has_the_agents_row(tails) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_conditioning_agrees_with_a_refit_that_has_the_agents_row(model) -> None:
     history = History.from_dataframe(simulate_history(60, N_SKILLS, random_seed=21).scores)
     row = np.full(N_SKILLS, np.nan)
     row[OBSERVED] = SCORES
@@ -240,7 +245,7 @@ def test_conditioning_agrees_with_a_refit_that_has_the_agents_row(tails) -> None
         values=np.vstack([history.values, row]),
     )
     before, after = (
-        Posterior(sample_posterior(table, Priors(tails=tails), JOINT_SETTINGS, progressbar=False))
+        Posterior(sample_posterior(table, MODELS[model], JOINT_SETTINGS, progressbar=False))
         for table in (history, joint)
     )
     evidence = Evidence(

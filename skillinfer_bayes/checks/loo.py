@@ -31,7 +31,7 @@ from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
-from skillinfer_bayes.inference.rows import Cells, Rows, collapse_rows, list_cells
+from skillinfer_bayes.inference.rows import rows_of_data
 from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
 from skillinfer_bayes.profiles.rows import RowConditioner
@@ -225,13 +225,14 @@ def refitter(population: Population, settings: SamplerSettings | None = None) ->
         kept = np.arange(history.n_agents) != agent
         error_var = None if data.error_var is None else data.error_var[kept]
         others = WorkingData(data.values[kept], error_var)
-        rows: Rows | Cells
-        if priors.tails == "cell":
-            rows = list_cells(others, columns[kept], history.scales.typical)
-        else:
-            rows = collapse_rows(others, keep_agents=priors.by_agent, design=columns[kept])
+        rows = rows_of_data(
+            others,
+            priors,
+            columns[kept],
+            history.scales.typical,
             # the agent's own scores have set the units, too
-            rows = rows._replace(n_scores=history.observed.sum(axis=0).astype(np.float64))
+            n_scores=history.observed.sum(axis=0).astype(np.float64),
+        )
         draws, _ = sample_rows(
             rows, history.skills, priors, _seeded(how, agent), design=design, progressbar=False
         )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import DIMS, Posterior
 from skillinfer_bayes.inference.priors import Priors
+from skillinfer_bayes.inference.wishart import draw_mean_and_covariance
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.latent_classes import draw_classes
 
@@ -69,7 +70,7 @@ def prior_population(
     log_spread = priors.own_spread_sd * np.abs(rng.standard_normal((n_draws, 1)))
     own = scale * np.exp(log_mean + log_spread * rng.standard_normal((n_draws, n_skills)))
     root = np.broadcast_to(np.eye(n_skills), (n_draws, n_skills, n_skills))
-    if priors.covariance != "factor":
+    if priors.has_omega:
         root = lkj_roots(n_skills, priors.eta, n_draws, rng)
     root = own[:, :, None] * root
     general = rng.normal(priors.general_mean, priors.general_sd, n_draws)
@@ -88,11 +89,29 @@ def prior_population(
     elif priors.tails != "cell":
         drawn["covariance"] = root @ np.swapaxes(root, 1, 2)
         drawn["covariance"] += loadings @ np.swapaxes(loadings, 1, 2)
+    if priors.covariance == "factor_iw":
+        drawn |= _about_centre(drawn["covariance"], priors, rng)
     if priors.tails in ("agent", "cell"):
         drawn["nu"] = np.exp(rng.normal(priors.nu_log_mean, priors.nu_log_sd, n_draws))
     if design is not None and design.n_columns:
         drawn |= _effects(design, priors, rank, n_draws, rng)
     return _as_posterior(skills, drawn)
+
+
+def _about_centre(
+    centre: FloatArray, priors: Priors, rng: np.random.Generator
+) -> dict[str, FloatArray]:
+    """Mean and covariance from the inverse-Wishart about a centre (S, K, K)."""
+    n_draws, n_skills = centre.shape[:2]
+    agents = np.exp(rng.normal(priors.centre_log_mean, priors.centre_log_sd, n_draws))
+    mean, covariance = draw_mean_and_covariance(
+        agents + n_skills + 1.0,
+        agents[:, None, None] * centre,
+        np.zeros((n_draws, n_skills)),
+        np.full(n_draws, priors.mean_sd**-2),
+        rng,
+    )
+    return {"mu": mean, "covariance": covariance}
 
 
 def _classes(

@@ -46,7 +46,7 @@ from skillinfer_bayes.history.scales import Scales
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
-from skillinfer_bayes.inference.rows import collapse_rows
+from skillinfer_bayes.inference.rows import rows_of_data
 from skillinfer_bayes.profiles.context import Context
 from skillinfer_bayes.profiles.profile import Profile
 
@@ -244,12 +244,14 @@ def _one_simulation(
     rows[0] = shown[0]
     error_var = np.full(rows.shape, plan.error_sd**2)
     own_errors = plan.error_sd != DEFAULT_ERROR_SD
-    data = collapse_rows(
-        WorkingData(rows, error_var if own_errors else None), keep_agents=plan.resolved.by_agent
+    data = rows_of_data(
+        WorkingData(rows, error_var if own_errors else None),
+        plan.resolved,
+        # the prior of the truths, whatever was hidden
+        n_scores=np.full(plan.n_skills, float(plan.n_scores)),
     )
     fitted, stats = sample_rows(
-        # the prior of the truths, whatever was hidden
-        data._replace(n_scores=np.full(plan.n_skills, float(plan.n_scores))),
+        data,
         plan.skills,
         plan.resolved,
         replace(plan.settings, random_seed=plan.seed_of(number)),

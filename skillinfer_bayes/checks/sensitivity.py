@@ -85,7 +85,7 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
     if not posterior.by_class or apart is not None:
         parts["means"] = _log_prior_of_centre(posterior, priors, apart)
     flat = priors.eta == 1.0  # nothing to scale
-    if priors.covariance != "factor" and posterior.mean.shape[1] > 1 and not flat:
+    if priors.has_omega and posterior.mean.shape[1] > 1 and not flat:
         parts["correlations (eta)"] = (priors.eta - 1.0) * _log_det_omega(posterior)
     general = posterior.hyperparameter("general")
     if general is not None:
@@ -102,6 +102,12 @@ def log_priors(posterior: Posterior, priors: Priors, design: Design) -> dict[str
         skill_spread = posterior.hyperparameter("skill_spread")
         if skill_spread is not None:
             parts["scales"] += halfnorm.logpdf(skill_spread, scale=priors.skill_spread_sd)
+    centre_agents = posterior.hyperparameter("centre_agents")
+    if centre_agents is not None:
+        log_agents = np.log(centre_agents)
+        parts["weight of the factors"] = norm.logpdf(
+            log_agents, priors.centre_log_mean, priors.centre_log_sd
+        )
     if posterior.by_cell:
         noise = posterior.agent_noise_sd
         parts["noise of agents"] = halfnorm.logpdf(noise, scale=priors.agent_noise_sd)

@@ -24,6 +24,17 @@ J, with Sigma = Lambda Lambda' + D Omega D. Empty cells are never imputed; that 
 taken to say nothing about the score that is not there (missing at random; Rubin (1976), Inference
 and missing data, doi:10.1093/biomet/63.3.581).
 
+With structure "factor_iw" the factors and independent rests are no more than a centre::
+
+    Sigma ~ InverseWishart(n0 + K + 1, n0 (Lambda Lambda' + D^2)),   mu ~ Normal(0, s^2 Sigma)
+    log n0 ~ Normal(...)
+
+so that n0 agents' worth of scores speak for the centre, and the history for its own covariance.
+Sigma and mu are integrated out as well (`likelihood_wishart`) and drawn afterwards (`wishart`).
+That needs the whole table, so what is not known of it is sampled with the rest: empty cells, which
+have no prior but the row's, and the errors of scores that have errors of their own (Tanner and Wong
+(1987), doi:10.1080/01621459.1987.10478458).
+
 Agents come in kinds, such as base models and instructed ones, and some break every pattern. With
 tails "class" an agent is of latent class c with probability w_c, which is summed out::
 
@@ -66,8 +77,9 @@ from skillinfer_bayes.inference.likelihood import student_rows_op
 from skillinfer_bayes.inference.likelihood_cells import student_cells_op
 from skillinfer_bayes.inference.likelihood_classes import class_rows_op
 from skillinfer_bayes.inference.likelihood_factors import factor_rows_op
+from skillinfer_bayes.inference.likelihood_wishart import wishart_rows_op
 from skillinfer_bayes.inference.priors import Priors
-from skillinfer_bayes.inference.rows import Cells, Rows, model_data, rows_of
+from skillinfer_bayes.inference.rows import Cells, Rows, Table, model_data, rows_of
 
 type Tensor = Any
 
@@ -90,10 +102,11 @@ def build_model(history: History, priors: Priors | None = None) -> pm.Model:
     pymc.Model
         Dims `skill`, `skill_bis` and `factor`; the deterministic variable `mu` (skill) is the
         population mean, `covariance` (skill, skill_bis) is Sigma (with tails "cell": `loadings`
-        and `own_sd`, of which Sigma is made). With tails "class" both are of all classes together,
-        and `class_means` (class, skill), `class_covariance` (skill, skill_bis), `class_weights`
-        and `class_scales` (class) say what they are made of. The scores are `pm.Data`, so the
-        compiled model takes another history of as many skills.
+        and `own_sd`, of which Sigma is made; with structure "factor_iw" the variables of
+        `wishart.CONJUGATE`, of which both are drawn). With tails "class" both are of all classes
+        together, and `class_means` (class, skill), `class_covariance` (skill, skill_bis),
+        `class_weights` and `class_scales` (class) say what they are made of. The scores are
+        `pm.Data`, so the compiled model takes another history of as many skills.
 
     Raises
     ------
@@ -106,13 +119,13 @@ def build_model(history: History, priors: Priors | None = None) -> pm.Model:
 
 
 def build_model_of_rows(
-    rows: Rows | Cells, skills: Sequence[str], priors: Priors, n_covariates: int = 0
+    rows: Rows | Cells | Table, skills: Sequence[str], priors: Priors, n_covariates: int = 0
 ) -> pm.Model:
     """Build the model from scores that are already on the working scale.
 
     Parameters
     ----------
-    rows : Rows or Cells
+    rows : Rows, Cells or Table
         As `rows_of` gives them for these priors.
     skills : sequence of str
     priors : Priors
@@ -141,7 +154,7 @@ def build_model_of_rows(
         scale = _skill_scale(priors, data)
         root = _own_root(len(skills), priors, scale)
         centred = centres_means(rows, priors)
-        shifted = priors.tails == "class" or not centred
+        shifted = priors.tails == "class" or not (centred or isinstance(rows, Table))
         shift, loadings = 0.0, None
         if shifted:
             shift = root @ pm.Normal("own_shift", 0.0, priors.mean_sd, dims="skill")
@@ -153,13 +166,15 @@ def build_model_of_rows(
             classes = _classes(shift, loadings, root, priors, centred)
         elif shifted:
             mu = pm.Deterministic("mu", shift, dims="skill")
-        else:
+        elif centred:
             mu = pm.MvNormal("mu", 0.0, priors.mean_sd**2 * _sigma(loadings, root), dims="skill")
         pull = None
         if n_columns:
             pull = design @ _effects(n_columns, n_covariates, rank, priors)
         if priors.tails == "class":
             _class_density(data, classes, loadings, pull)
+        elif isinstance(rows, Table):
+            _table_density(rows, data, loadings, pull, root, priors)
         elif isinstance(rows, Cells):
             _cell_density(rows, data, mu, loadings, pull, pt.diag(root), nu, priors)
         else:
@@ -167,7 +182,7 @@ def build_model_of_rows(
     return model
 
 
-def centres_means(rows: Rows | Cells, priors: Priors) -> bool:
+def centres_means(rows: Rows | Cells | Table, priors: Priors) -> bool:
     """Whether means are sampled themselves, and not their standardised shifts.
 
     Those of the classes with tails "class", the population's own with tails "agent". Where a
@@ -285,6 +300,45 @@ def _cell_density(
     pm.Potential("scores", cells[0])
 
 
+def _table_density(
+    table: Table,
+    data: dict[str, Tensor],
+    loadings: Tensor,
+    pull: Tensor,
+    root: Tensor,
+    priors: Priors,
+) -> None:
+    """Scores of a whole table, mean and covariance integrated out; what they are given the rest."""
+    n_agents, n_skills = data["n_agents"], len(table.total)
+    rows = _latent_rows(table, data)
+    if pull is not None:
+        rows = rows - pull @ loadings.T
+    log_centre = pm.Normal("log_centre_agents", priors.centre_log_mean, priors.centre_log_sd)
+    centre_agents = pm.Deterministic("centre_agents", pt.exp(log_centre))
+    mean_agents = pm.Deterministic("mean_agents", n_agents + priors.mean_sd**-2)
+    total = data["total"] + rows.sum(axis=0)
+    scatter = data["products"] + rows.T @ rows - pt.outer(total, total) / mean_agents
+    scale = centre_agents * _sigma(loadings, root) + scatter
+    pm.Deterministic("mean_centre", total / mean_agents, dims="skill")
+    pm.Deterministic("wishart_scale", scale, dims=("skill", "skill_bis"))
+    pm.Deterministic("wishart_df", centre_agents + n_skills + 1.0 + n_agents)
+    density = wishart_rows_op(loadings, pt.diag(root), centre_agents, scatter, n_agents)
+    pm.Potential("scores", density[0])
+
+
+def _latent_rows(table: Table, data: dict[str, Tensor]) -> Tensor:
+    """Latent skills of the rows that have empty cells, or cells with errors of their own."""
+    rows = data["values"]
+    n_empty, n_unsure = len(table.empty_row), len(table.unsure_row)
+    if n_empty:
+        empty = pm.Flat("empty", shape=n_empty)
+        rows = pt.set_subtensor(rows[data["empty_row"], data["empty_skill"]], empty)
+    if n_unsure:
+        error = data["unsure_sd"] * pm.Normal("error", 0.0, 1.0, shape=n_unsure)
+        rows = pt.inc_subtensor(rows[data["unsure_row"], data["unsure_skill"]], error)
+    return rows
+
+
 def _degrees_of_freedom(priors: Priors) -> Tensor:
     """Nu of the Student-t; infinite for normal rows."""
     if priors.tails in ("normal", "class"):
@@ -316,7 +370,7 @@ def _own_root(n_skills: int, priors: Priors, scale: Tensor) -> Tensor:
     offset = pm.Normal("own_offset", 0.0, 1.0, dims="skill")
     own = scale * pt.exp(log_mean + log_spread * offset)
     own_sd = pm.Deterministic("own_sd", own, dims="skill")
-    if priors.covariance == "factor":
+    if not priors.has_omega:
         return pt.diag(own_sd)
     omega_chol = pm.LKJCorr("omega_chol", n=n_skills, eta=priors.eta)
     return own_sd[:, None] * omega_chol

@@ -40,7 +40,15 @@ DIMS: dict[str, tuple[str, ...]] = {
 }
 # With a scale per cell the covariance is not stored: it is made of the loadings and own sds.
 CELL_MARK = "agent_noise_sd"
-KEPT = (*DIMS, "general", "own_log_mean", "own_log_spread", "skill_spread", "class_sd")
+HYPERPARAMETERS = (
+    "general",
+    "own_log_mean",
+    "own_log_spread",
+    "skill_spread",
+    "class_sd",
+    "centre_agents",
+)
+KEPT = (*DIMS, *HYPERPARAMETERS)
 KEPT_STATS = ("diverging", "energy", "n_steps", "depth", "tree_depth", "step_size", "lp", "logp")
 
 

@@ -14,13 +14,15 @@ from typing import Any, Literal, Self, get_args
 
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
 
-type Covariance = Literal["auto", "lkj", "factor_lkj", "factor"]
+type Covariance = Literal["auto", "lkj", "factor_lkj", "factor", "factor_iw"]
 type Tails = Literal["auto", "normal", "agent", "cell", "class"]
 type Sampler = Literal["nutpie", "pymc", "numpyro"]
 
 DENSE_UP_TO = 40
 SKILLS_PER_FACTOR = 5
 FEWEST_FACTORS, MOST_FACTORS = 2, 10
+# What a few factors leave out, the inverse-Wishart adds.
+MOST_FACTORS_OF_CENTRE = 3
 SCORES_PER_FACTOR = 3
 OWN_LOG_MEAN, WHOLE_LOG_MEAN = -0.7, 0.0
 # Above these numbers of scores heavy tails cost more time than most users would wait.
@@ -74,9 +76,12 @@ class Priors:
 
     Parameters
     ----------
-    covariance : {"auto", "lkj", "factor_lkj", "factor"}, default "auto"
+    covariance : {"auto", "lkj", "factor_lkj", "factor", "factor_iw"}, default "auto"
         `"lkj"`: D Omega D alone. `"factor_lkj"`: shared factors plus D Omega D. `"factor"`: shared
-        factors plus independent rests. `"auto"`: `"factor_lkj"` up to 40 skills, else `"factor"`.
+        factors plus independent rests. `"factor_iw"`: an inverse-Wishart about the latter, which
+        leaves room for whatever else many scores show; normal tails only. `"auto"`:
+        `"factor_lkj"` up to 40 skills; beyond, `"factor_iw"` with more than 5,000 scores or
+        `tails="normal"`, else `"factor"`.
     tails : {"auto", "normal", "agent", "cell", "class"}, default "auto"
         What may be far from the pattern. `"normal"`: nothing. `"agent"`: all of an agent's skills
         together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,
@@ -85,11 +90,12 @@ class Priors:
         bent or heavy-tailed. `"auto"`: `"class"` for `"factor_lkj"` with at most 8 skills and
         15 scores or more of the average skill, `"cell"` for `"factor"` and `"agent"` otherwise,
         as long as the history is small enough for it to be quick (2,000 scores for `"class"`,
-        5,000 for `"cell"`, 20,000 for `"agent"`).
+        5,000 for `"cell"`, 20,000 for `"agent"`); `"normal"` for `"factor_iw"`.
     rank : int, optional
-        Number of shared factors. Default: one per five skills, at least 2, at most 10, and at
-        most one per three scores of the average skill. With fewer factors than clusters of
-        skills, chains hop between explanations of the same covariance and mix slowly.
+        Number of shared factors. Default: one per five skills, at least 2, at most 10 (3 for
+        `"factor_iw"`), and at most one per three scores of the average skill. With fewer factors
+        than clusters of skills, chains hop between explanations of the same covariance and mix
+        slowly.
     eta : float, default 8.0
         LKJ concentration of Omega; 1 is uniform over correlation matrices, larger values pull
         towards independence.
@@ -108,6 +114,9 @@ class Priors:
         Prior sd of the same.
     own_spread_sd : float, default 0.2
         Half-normal scale of the sd of log D between skills.
+    centre_log_mean, centre_log_sd : float, defaults log 50 and 1
+        Normal prior of log n0, covariance `"factor_iw"` only: how many agents' scores the factor
+        model counts for, where the history's own covariance counts for its agents.
     unit_log_sd : float, default 1.0
         Prior sd of the log of a skill's scale, times the root of its number of scores: the
         history's own spread is the unit, and as wrong as few scores make it. Not for covariance
@@ -148,6 +157,8 @@ class Priors:
     own_log_mean: float | None = None
     own_log_sd: float = 0.3
     own_spread_sd: float = 0.2
+    centre_log_mean: float = math.log(50.0)
+    centre_log_sd: float = 1.0
     unit_log_sd: float = 1.0
     nu_log_mean: float = math.log(5.0)
     nu_log_sd: float = 0.5
@@ -170,6 +181,11 @@ class Priors:
             raise ConfigError(
                 f"`tails='cell'` needs `covariance='factor'`, got {self.covariance!r}; "
                 "use `tails='agent'`"
+            )
+        if self.covariance == "factor_iw" and self.tails not in ("auto", "normal"):
+            raise ConfigError(
+                f"`covariance='factor_iw'` needs `tails='normal'`, got {self.tails!r}; "
+                "use `covariance='factor'`"
             )
         if self.rank is not None:
             _require_count(self, "rank", low=1)
@@ -197,6 +213,11 @@ class Priors:
         return self.tails in ("agent", "class")
 
     @property
+    def has_omega(self) -> bool:
+        """Whether skills may go together beyond their factors: structures with an LKJ prior."""
+        return self.covariance in ("lkj", "factor_lkj")
+
+    @property
     def own_log_centre(self) -> float:
         """`own_log_mean`, or its default for this structure."""
         if self.own_log_mean is not None:
@@ -214,9 +235,14 @@ class Priors:
         """
         covariance, tails, rank = self.covariance, self.tails, self.rank
         if covariance == "auto":
-            dense = n_skills <= DENSE_UP_TO and tails != "cell"
-            covariance = "factor_lkj" if dense else "factor"
-        if tails == "auto":
+            covariance = "factor"
+            if n_skills <= DENSE_UP_TO and tails != "cell":
+                covariance = "factor_lkj"
+            elif tails == "normal" or (tails == "auto" and (n_scores or 0) > CELL_TAILS_UP_TO):
+                covariance = "factor_iw"
+        if tails == "auto" and covariance == "factor_iw":
+            tails = "normal"
+        elif tails == "auto":
             by_cell = covariance == "factor"
             if (n_scores or 0) > (CELL_TAILS_UP_TO if by_cell else AGENT_TAILS_UP_TO):
                 tails = "normal"
@@ -225,7 +251,8 @@ class Priors:
                 if covariance == "factor_lkj" and _classes_show(n_skills, n_scores):
                     tails = "class"
         if rank is None:
-            rank = min(math.ceil(n_skills / SKILLS_PER_FACTOR), MOST_FACTORS)
+            most = MOST_FACTORS_OF_CENTRE if covariance == "factor_iw" else MOST_FACTORS
+            rank = min(math.ceil(n_skills / SKILLS_PER_FACTOR), most)
             if n_scores is not None:
                 rank = min(rank, n_scores // (SCORES_PER_FACTOR * n_skills))
             rank = max(rank, FEWEST_FACTORS)

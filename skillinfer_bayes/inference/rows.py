@@ -59,11 +59,44 @@ class Cells(NamedTuple):
     design: FloatArray
 
 
-def model_data(rows: Rows | Cells, priors: Priors) -> dict[str, NDArray[Any]]:
+class Table(NamedTuple):
+    """The same scores as one table of N agents: R rows with cells that have to be sampled.
+
+    Rows of which everything is known, and known to be moved by nothing, enter as sums alone.
+
+    n_agents : (), those with a score
+    total : (K,), sum of the rows that are known
+    products : (K, K), sums of their squares and products
+    values : (R, K), working scale, the other rows; 0 in empty cells
+    empty_row, empty_skill : (M,) int64, positions of the empty cells
+    unsure_row, unsure_skill : (E,) int64, positions of cells with a measurement error of their own
+    unsure_sd : (E,), its standard deviation, working scale
+    design : (R, P)
+    n_scores : (K,)
+    """
+
+    n_agents: FloatArray
+    total: FloatArray
+    products: FloatArray
+    values: FloatArray
+    empty_row: NDArray[np.int64]
+    empty_skill: NDArray[np.int64]
+    unsure_row: NDArray[np.int64]
+    unsure_skill: NDArray[np.int64]
+    unsure_sd: FloatArray
+    design: FloatArray
+    n_scores: FloatArray
+
+
+def model_data(rows: Rows | Cells | Table, priors: Priors) -> dict[str, NDArray[Any]]:
     """Give the arrays that the model holds as data: for its likelihood, its units, its design."""
     arrays = rows._asdict()
     if priors.tails == "class":
         arrays = {name: arrays[name] for name in (*CLASS_DATA, "design", "n_scores")}
+    if isinstance(rows, Table):
+        # what the model does not use, it does not hold
+        absent = [kind for kind in ("empty", "unsure") if not arrays[f"{kind}_row"].size]
+        arrays = {name: one for name, one in arrays.items() if name.split("_")[0] not in absent}
     if not rows.design.shape[1]:
         del arrays["design"]
     if priors.covariance == "lkj":
@@ -157,7 +190,39 @@ def _one_row_each(data: WorkingData, observed: NDArray[np.bool_], design: FloatA
     )
 
 
-def rows_of(history: History, priors: Priors) -> Rows | Cells:
+def sum_rows(data: WorkingData, design: FloatArray) -> Table:
+    """Add up the rows of a table (N, K) that are known whole; `design` (N, P).
+
+    Without an error of its own a score counts as exact: the small one that every score has is then
+    part of what skills do on their own. Agents without a score are left out.
+    """
+    observed = ~np.isnan(data.values)
+    scored = observed.any(axis=1)
+    error_sd = np.zeros_like(data.values)
+    if data.error_var is not None:
+        error_sd = np.where(observed, np.sqrt(data.error_var), 0.0)
+    sampled = scored & (~observed | (error_sd > 0.0)).any(axis=1)
+    if design.shape[1]:
+        sampled = scored
+    known, rest, rest_sd = data.values[scored & ~sampled], data.values[sampled], error_sd[sampled]
+    empty_row, empty_skill = np.nonzero(np.isnan(rest))
+    unsure_row, unsure_skill = np.nonzero(rest_sd)
+    return Table(
+        n_agents=np.asarray(float(scored.sum())),
+        total=known.sum(axis=0),
+        products=known.T @ known,
+        values=np.nan_to_num(rest),
+        empty_row=empty_row.astype(np.int64),
+        empty_skill=empty_skill.astype(np.int64),
+        unsure_row=unsure_row.astype(np.int64),
+        unsure_skill=unsure_skill.astype(np.int64),
+        unsure_sd=rest_sd[unsure_row, unsure_skill],
+        design=design[sampled],
+        n_scores=observed.sum(axis=0).astype(np.float64),
+    )
+
+
+def rows_of(history: History, priors: Priors) -> Rows | Cells | Table:
     """Arrange a history's scores as the likelihood of its structure takes them.
 
     Parameters
@@ -166,7 +231,39 @@ def rows_of(history: History, priors: Priors) -> Rows | Cells:
     priors : Priors
         Resolved.
     """
-    data, design = history.working(), Design.of(history).of_history(history)
+    design = Design.of(history).of_history(history)
+    return rows_of_data(history.working(), priors, design, history.scales.typical)
+
+
+def rows_of_data(
+    data: WorkingData,
+    priors: Priors,
+    design: FloatArray | None = None,
+    typical: FloatArray | None = None,
+    n_scores: FloatArray | None = None,
+) -> Rows | Cells | Table:
+    """Arrange scores on the working scale as the likelihood of their structure takes them.
+
+    Parameters
+    ----------
+    data : WorkingData
+        Of N agents and K skills.
+    priors : Priors
+        Resolved.
+    design : array of shape (N, P), optional
+        Covariates and groups. Default: none.
+    typical : array of shape (K,), optional
+        A typical skill's spread on the working scale of each skill. Default: 1.
+    n_scores : array of shape (K,), optional
+        Scores that set each skill's unit. Default: those of `data`.
+    """
+    n_agents, n_skills = data.values.shape
+    design = np.zeros((n_agents, 0)) if design is None else design
     if priors.tails == "cell":
-        return list_cells(data, design, history.scales.typical)
-    return collapse_rows(data, keep_agents=priors.by_agent, design=design)
+        return list_cells(data, design, np.ones(n_skills) if typical is None else typical)
+    rows: Rows | Table
+    if priors.covariance == "factor_iw":
+        rows = sum_rows(data, design)
+    else:
+        rows = collapse_rows(data, keep_agents=priors.by_agent, design=design)
+    return rows if n_scores is None else rows._replace(n_scores=n_scores)

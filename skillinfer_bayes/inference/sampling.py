@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from skillinfer_bayes.exceptions import ConfigError, MissingDependencyError, SamplingError
 from skillinfer_bayes.history.measurement import WorkingData
@@ -29,7 +30,15 @@ from skillinfer_bayes.inference.posterior import (
     tidy_posterior,
 )
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
-from skillinfer_bayes.inference.rows import Cells, Rows, collapse_rows, model_data, rows_of
+from skillinfer_bayes.inference.rows import (
+    Cells,
+    Rows,
+    Table,
+    model_data,
+    rows_of,
+    rows_of_data,
+)
+from skillinfer_bayes.inference.wishart import CONJUGATE, with_populations
 
 MAX_COMPILED = 8
 _compiled: OrderedDict[tuple[object, ...], Any] = OrderedDict()
@@ -100,7 +109,7 @@ def sample_posterior(
 
 
 def sample_rows(
-    rows: Rows | Cells,
+    rows: Rows | Cells | Table,
     skills: Sequence[str],
     priors: Priors,
     settings: SamplerSettings,
@@ -113,7 +122,7 @@ def sample_rows(
 
     Parameters
     ----------
-    rows : Rows or Cells
+    rows : Rows, Cells or Table
         As `rows_of` gives them for these priors.
     skills : sequence of K str
     priors : Priors
@@ -135,8 +144,13 @@ def sample_rows(
     """
     design = design or Design.without_columns()
     job = _Job(rows, len(skills), len(design.covariates), priors, settings)
-    with quiet_blas_warning():
+    # chains run side by side, and threads of BLAS within each only get in their way
+    with quiet_blas_warning(), threadpool_limits(limits=1, user_api="blas"):
         tree = _SAMPLERS[settings.sampler](job, progressbar, stopwatch or Stopwatch())
+    if isinstance(rows, Table):
+        sampled = tree.children["posterior"]
+        rng = np.random.default_rng(settings.random_seed)
+        sampled.dataset = with_populations(sampled.to_dataset(), rng)
     return tidy_posterior(tree, skills, design)
 
 
@@ -168,21 +182,26 @@ def draw_prior(
     if priors.tails == "cell":
         raise ConfigError("`priors` must have tails 'normal', 'agent' or 'class', got 'cell'")
     no_scores = WorkingData(np.full((1, len(skills)), np.nan), None)
-    rows = collapse_rows(no_scores, keep_agents=True)
-    rows = rows._replace(n_scores=np.full(len(skills), float(n_scores)))
+    rows = rows_of_data(no_scores, priors, n_scores=np.full(len(skills), float(n_scores)))
     model = build_model_of_rows(rows, skills, priors)
-    names = [name for name in ("mu", "covariance", "nu", *CLASS_DIMS) if name in model.named_vars]
+    dims = {name: DIMS[name] for name in ("mu", "covariance", "nu", *CLASS_DIMS)} | CONJUGATE
+    names = [name for name in dims if name in model.named_vars]
     with quiet_blas_warning():
         values = pm.draw([model[name] for name in names], draws=draws, random_seed=random_seed)
-    dims = {name: ("chain", "draw", *DIMS[name]) for name in names}
     coords = {"chain": [0], "draw": np.arange(draws)}
     coords |= {"skill": list(skills), "skill_bis": list(skills)}
     if priors.tails == "class":
         coords["class"] = np.arange(priors.n_classes)
-    return xr.Dataset(
-        {name: (dims[name], value[None]) for name, value in zip(names, values, strict=True)},
+    drawn = xr.Dataset(
+        {
+            name: (("chain", "draw", *dims[name]), value[None])
+            for name, value in zip(names, values, strict=True)
+        },
         coords=coords,
     )
+    if isinstance(rows, Table):
+        drawn = with_populations(drawn, np.random.default_rng(random_seed))
+    return drawn
 
 
 @contextmanager
@@ -212,7 +231,7 @@ def _guarded(call: Callable[[], xr.DataTree]) -> xr.DataTree:
 class _Job:
     """What is sampled and how."""
 
-    rows: Rows | Cells
+    rows: Rows | Cells | Table
     n_skills: int
     n_covariates: int
     priors: Priors
@@ -228,6 +247,8 @@ class _Job:
         sizes: tuple[int, ...] = (self.n_skills, self.n_covariates, self.rows.design.shape[1])
         if isinstance(self.rows, Cells):
             sizes += (len(self.rows.design),)
+        elif isinstance(self.rows, Table):
+            sizes += (len(self.rows.empty_row), len(self.rows.unsure_row))
         return (self.priors, *sizes, centres_means(self.rows, self.priors))
 
 
@@ -242,7 +263,7 @@ def _compiled_for(job: _Job, stopwatch: Stopwatch) -> Any:
             with stopwatch.step("graph"):
                 model = job.build()
             with stopwatch.step("compile"):
-                _compiled[key] = compile_for_nutpie(model, KEPT)
+                _compiled[key] = compile_for_nutpie(model, (*KEPT, *CONJUGATE))
             if len(_compiled) > MAX_COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)

@@ -449,17 +449,21 @@ SETTINGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tails", ["normal", "agent"])
+@pytest.mark.parametrize(
+    "priors",
+    [Priors(tails="normal"), Priors(tails="agent"), Priors(covariance="factor_iw")],
+    ids=["normal", "agent", "inverse Wishart"],
+)
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_ranks_are_uniform(setting, tails) -> None:
+def test_ranks_are_uniform(setting, priors) -> None:
     result = sbc(
         **SETTINGS[setting],
-        priors=Priors(tails=tails),
+        priors=priors,
         n_simulations=300,
         random_seed=1,
         progressbar=False,
     )
-    print(f"\n{setting}, tails {tails}: {result}")  # noqa: T201  # asked for with -s
+    print(f"\n{setting}, {priors.covariance}, {priors.tails}: {result}")  # noqa: T201  # asked for with -s
     print(result.summary().round(3).to_string())  # noqa: T201
     assert result.uniform, result
     assert result.divergences.sum() <= 3

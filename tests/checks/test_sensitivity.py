@@ -67,6 +67,15 @@ def test_hyperparameters_that_were_kept_count() -> None:
     assert posterior.hyperparameter("nothing") is None
 
 
+def test_how_much_the_factors_weigh_has_a_prior_too() -> None:
+    priors = Priors(covariance="factor_iw", centre_log_mean=3.0, centre_log_sd=0.7)
+    posterior = _fitted(priors).posterior
+    found = log_priors(posterior, priors.resolve(4, 80), NO_DESIGN)
+    agents = posterior.hyperparameter("centre_agents")
+    _differences(found["weight of the factors"], norm.logpdf(np.log(agents), 3.0, 0.7))
+    assert "correlations (eta)" not in found
+
+
 CLASSES = Priors(tails="class", eta=3.0, mean_sd=0.7, class_sd=1.3, class_scale_sd=0.6)
 
 
@@ -207,6 +216,8 @@ def _fitted(priors: Priors, centre: float = 0.0):
     draws["general"] = xr.Variable(dims, rng.normal(0.8, 0.3, shape))
     draws["own_log_mean"] = xr.Variable(dims, rng.normal(-0.7, 0.3, shape))
     draws["own_log_spread"] = xr.Variable(dims, 0.2 * np.abs(rng.standard_normal(shape)))
+    if priors.covariance == "factor_iw":
+        draws["centre_agents"] = xr.Variable(dims, np.exp(rng.normal(3.0, 0.7, shape)))
     return population
 
 

@@ -25,6 +25,7 @@ STRUCTURES = {
     "lkj": Priors(covariance="lkj", tails="normal"),
     "factor_lkj": Priors(covariance="factor_lkj", tails="agent", rank=2),
     "factor": Priors(covariance="factor", tails="cell", rank=1),
+    "factor_iw": Priors(covariance="factor_iw", rank=1),
     "classes": Priors(covariance="factor_lkj", tails="class", rank=2, n_classes=3),
 }
 

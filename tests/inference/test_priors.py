@@ -16,6 +16,7 @@ from skillinfer_bayes.inference.priors import (
     CLASS_TAILS_UP_TO,
     DENSE_UP_TO,
     MOST_FACTORS,
+    MOST_FACTORS_OF_CENTRE,
     SCORES_PER_FACTOR,
     Priors,
     SamplerSettings,
@@ -119,7 +120,30 @@ def test_auto_depends_on_the_number_of_skills() -> None:
     assert wide.rank >= narrow.rank
 
 
-@pytest.mark.parametrize("covariance", ["lkj", "factor_lkj", "factor"])
+def test_many_skills_with_many_scores_are_about_their_factors() -> None:
+    wide = DENSE_UP_TO + 1
+    few, many = (Priors().resolve(wide, CELL_TAILS_UP_TO + more) for more in (0, 1))
+    assert (few.covariance, few.tails) == ("factor", "cell")
+    assert (many.covariance, many.tails, many.rank) == (
+        "factor_iw",
+        "normal",
+        MOST_FACTORS_OF_CENTRE,
+    )
+    assert Priors(tails="normal").resolve(wide, 100).covariance == "factor_iw"
+    assert Priors().resolve(DENSE_UP_TO, CELL_TAILS_UP_TO + 1).covariance == "factor_lkj"
+    for tails in ("agent", "cell", "class"):
+        assert Priors(tails=tails).resolve(wide, 10**6).covariance == "factor"
+
+
+@pytest.mark.parametrize("tails", ["agent", "cell", "class"])
+def test_an_inverse_wishart_has_normal_tails(tails) -> None:
+    assert Priors(covariance="factor_iw").resolve(4, 10).tails == "normal"
+    needed = "'normal'" if tails != "cell" else "needs `covariance='factor'`"
+    with pytest.raises(ConfigError, match=needed):
+        Priors(covariance="factor_iw", tails=tails)
+
+
+@pytest.mark.parametrize("covariance", ["lkj", "factor_lkj", "factor", "factor_iw"])
 def test_a_given_structure_stays(covariance) -> None:
     assert Priors(covariance=covariance).resolve(60).covariance == covariance
 

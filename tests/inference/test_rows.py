@@ -16,10 +16,12 @@ from skillinfer_bayes.inference.rows import (
     DEFAULT_ERROR_VAR,
     Cells,
     Rows,
+    Table,
     collapse_rows,
     list_cells,
     model_data,
     rows_of,
+    sum_rows,
 )
 
 NORMAL, AGENT, CELL, CLASS = (
@@ -161,3 +163,48 @@ def test_the_model_holds_what_its_likelihood_takes(history) -> None:
 def test_the_scores_behind_each_unit_are_counted(history, priors) -> None:
     expected = history.to_dataframe().notna().sum().to_numpy()
     np.testing.assert_array_equal(rows_of(history, priors).n_scores, expected)
+
+
+def test_rows_that_are_known_whole_are_added_up(values) -> None:
+    values[5] = np.nan
+    table = sum_rows(WorkingData(values, None), np.zeros((7, 0)))
+    known, rest = values[[0, 2, 3]], values[[1, 4, 6]]
+    # the agent without a score is no agent
+    assert table.n_agents == 6.0
+    np.testing.assert_allclose(table.total, known.sum(axis=0))
+    np.testing.assert_allclose(table.products, known.T @ known)
+    np.testing.assert_array_equal(table.values, np.nan_to_num(rest))
+    np.testing.assert_array_equal(table.empty_row, [0, 1, 2, 2])
+    np.testing.assert_array_equal(table.empty_skill, [1, 1, 0, 1])
+    assert len(table.unsure_sd) == len(table.unsure_row) == 0
+    np.testing.assert_array_equal(table.n_scores, [5.0, 3.0, 6.0])
+
+
+def test_rows_with_errors_of_their_own_are_not_known_whole(values, rng) -> None:
+    errors = rng.uniform(0.1, 0.5, values.shape)
+    table = sum_rows(WorkingData(values, errors), np.zeros((7, 0)))
+    assert table.values.shape == values.shape
+    assert not table.total.any()
+    seen = ~np.isnan(values)
+    unsure = np.zeros(values.shape)
+    unsure[table.unsure_row, table.unsure_skill] = table.unsure_sd
+    np.testing.assert_allclose(unsure, np.where(seen, np.sqrt(errors), 0.0))
+
+
+def test_rows_that_a_group_moves_are_not_known_whole(rng) -> None:
+    values, design = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    table = sum_rows(WorkingData(values, None), design)
+    np.testing.assert_array_equal(table.values, values)
+    np.testing.assert_array_equal(table.design, design)
+
+
+def test_the_model_holds_no_cells_that_there_are_not(values) -> None:
+    priors = Priors(covariance="factor_iw").resolve(3)
+    complete = pd.DataFrame(np.abs(values[[0, 2, 3, 5]]) / 9)
+    rows = rows_of(History.from_dataframe(complete), priors)
+    assert isinstance(rows, Table)
+    held = set(model_data(rows, priors))
+    assert held == {"n_agents", "total", "products", "values", "n_scores"}
+    rows = sum_rows(WorkingData(values, np.ones(values.shape)), np.zeros((7, 0)))
+    more = {"empty_row", "empty_skill", "unsure_row", "unsure_skill", "unsure_sd"}
+    assert set(model_data(rows, priors)) == held | more
