@@ -61,7 +61,7 @@ def compare(history: History, priors: Priors, n_tables: int, seed: int) -> list[
     evidence = evidence_of_history(history)
     prior = prior_population(
         history.skills,
-        priors.resolve(history.n_skills, int(history.observed.sum())),
+        priors.resolve_for(history),
         n_tables,
         rng,
         typical=history.scales.typical,

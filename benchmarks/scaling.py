@@ -83,7 +83,7 @@ def main() -> None:
         for n_agents in chosen.agents:
             for missing in (0.0, 0.5):
                 history = history_of(n_agents, n_skills, missing)
-                resolved = Priors().resolve(n_skills, int(history.observed.sum()))
+                resolved = Priors().resolve_for(history)
                 plain = gradient_seconds(history, Priors(tails="normal"))
                 default = plain
                 if resolved.tails != "normal":

@@ -31,7 +31,7 @@ def kept_fit(folder: Path, history: History, settings: SamplerSettings) -> Path:
     """
     identity = {
         "history": history.data_hash,
-        "priors": Priors().resolve(history.n_skills, int(history.observed.sum())).to_dict(),
+        "priors": Priors().resolve_for(history).to_dict(),
         "settings": settings.to_dict(),
         "versions": {name: version(name) for name in LIBRARIES},
     }

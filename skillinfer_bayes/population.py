@@ -166,7 +166,7 @@ class Population:
         stopwatch = Stopwatch()
         tree = sample_posterior(history, chosen, how, progressbar=progressbar, stopwatch=stopwatch)
         used = {
-            "priors": chosen.resolve(history.n_skills, int(history.observed.sum())).to_dict(),
+            "priors": chosen.resolve_for(history).to_dict(),
             "sampler": how.to_dict(),
             "seconds": stopwatch.seconds,
         }

@@ -247,7 +247,7 @@ def priors_of(population: Population) -> Priors | None:
     if given is None:
         return None
     history: History = population.history
-    return Priors.from_dict(given).resolve(history.n_skills, int(history.observed.sum()))
+    return Priors.from_dict(given).resolve_for(history)
 
 
 def _seeded(how: SamplerSettings, agent: int) -> SamplerSettings:

@@ -60,7 +60,7 @@ class Plan:
     @cached_property
     def resolved(self) -> Priors:
         """Priors as the fit uses them."""
-        return self.priors.resolve(self.n_skills, self.n_scores * self.n_skills)
+        return self.priors.resolve(self.n_skills, self.n_scores * self.n_skills, self.n_agents)
 
     @property
     def n_scores(self) -> int:

@@ -113,7 +113,7 @@ def build_model(history: History, priors: Priors | None = None) -> pm.Model:
     ConfigError
         If the history has groups or covariates and the structure has no factors for them.
     """
-    resolved = (priors or Priors()).resolve(history.n_skills, int(history.observed.sum()))
+    resolved = (priors or Priors()).resolve_for(history)
     rows = rows_of(history, resolved)
     return build_model_of_rows(rows, history.skills, resolved, len(history.covariate_names))
 

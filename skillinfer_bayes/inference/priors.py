@@ -10,9 +10,12 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
+
+if TYPE_CHECKING:
+    from skillinfer_bayes.history.table import History
 
 type Covariance = Literal["auto", "lkj", "factor_lkj", "factor", "factor_iw"]
 type Tails = Literal["auto", "normal", "agent", "cell", "class"]
@@ -28,6 +31,8 @@ OWN_LOG_MEAN, WHOLE_LOG_MEAN = -0.7, 0.0
 # Above these numbers of scores heavy tails cost more time than most users would wait.
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
+# With more holes the inverse-Wishart gains nothing, and takes longer.
+LEAST_FILLED = 0.5
 CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 2_000, 8
 # Of fewer agents each grouping is an explanation of its own, between which chains hop.
 CLASS_AGENTS_FROM = 15
@@ -80,8 +85,8 @@ class Priors:
         `"lkj"`: D Omega D alone. `"factor_lkj"`: shared factors plus D Omega D. `"factor"`: shared
         factors plus independent rests. `"factor_iw"`: an inverse-Wishart about the latter, which
         leaves room for whatever else many scores show; normal tails only. `"auto"`:
-        `"factor_lkj"` up to 40 skills; beyond, `"factor_iw"` with more than 5,000 scores or
-        `tails="normal"`, else `"factor"`.
+        `"factor_lkj"` up to 40 skills; beyond, `"factor_iw"` with more than 5,000 scores (or
+        `tails="normal"`) and no more holes than scores, else `"factor"`.
     tails : {"auto", "normal", "agent", "cell", "class"}, default "auto"
         What may be far from the pattern. `"normal"`: nothing. `"agent"`: all of an agent's skills
         together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,
@@ -224,22 +229,34 @@ class Priors:
             return self.own_log_mean
         return WHOLE_LOG_MEAN if self.covariance == "lkj" else OWN_LOG_MEAN
 
-    def resolve(self, n_skills: int, n_scores: int | None = None) -> Priors:
-        """Replace `"auto"` and a missing rank by what they mean for a history.
+    def resolve_for(self, history: History) -> Priors:
+        """Replace `"auto"` and a missing rank by what they mean for a history."""
+        n_scores = int(history.observed.sum())
+        return self.resolve(history.n_skills, n_scores, history.n_agents)
+
+    def resolve(
+        self, n_skills: int, n_scores: int | None = None, n_agents: int | None = None
+    ) -> Priors:
+        """Replace `"auto"` and a missing rank by what they mean for a history of some size.
 
         Parameters
         ----------
         n_skills : int
         n_scores : int, optional
             Scores in the history; without it, as for a history of enough agents.
+        n_agents : int, optional
+            Without it, as for a history without holes.
         """
         covariance, tails, rank = self.covariance, self.tails, self.rank
         if covariance == "auto":
             covariance = "factor"
             if n_skills <= DENSE_UP_TO and tails != "cell":
                 covariance = "factor_lkj"
-            elif tails == "normal" or (tails == "auto" and (n_scores or 0) > CELL_TAILS_UP_TO):
-                covariance = "factor_iw"
+            elif tails in ("auto", "normal"):
+                n_cells = n_skills * (n_agents or 0)
+                filled = n_cells == 0 or (n_scores or 0) >= LEAST_FILLED * n_cells
+                quick = tails == "auto" and (n_scores or 0) <= CELL_TAILS_UP_TO
+                covariance = "factor_iw" if filled and not quick else "factor"
         if tails == "auto" and covariance == "factor_iw":
             tails = "normal"
         elif tails == "auto":

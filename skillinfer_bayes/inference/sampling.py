@@ -95,7 +95,7 @@ def sample_posterior(
     MissingDependencyError
         If the chosen sampler is not installed.
     """
-    priors = priors.resolve(history.n_skills, int(history.observed.sum()))
+    priors = priors.resolve_for(history)
     posterior, sample_stats = sample_rows(
         rows_of(history, priors),
         history.skills,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import FrozenInstanceError, replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.priors import (
     AGENT_TAILS_UP_TO,
     CELL_TAILS_UP_TO,
@@ -129,8 +132,12 @@ def test_many_skills_with_many_scores_are_about_their_factors() -> None:
         "normal",
         MOST_FACTORS_OF_CENTRE,
     )
-    assert Priors(tails="normal").resolve(wide, 100).covariance == "factor_iw"
+    assert Priors(tails="normal").resolve(wide, 100, 2).covariance == "factor_iw"
     assert Priors().resolve(DENSE_UP_TO, CELL_TAILS_UP_TO + 1).covariance == "factor_lkj"
+    # three cells in five empty, and two
+    assert Priors().resolve(50, 6_000, 300).covariance == "factor"
+    assert Priors().resolve(50, 9_000, 300).covariance == "factor_iw"
+    assert Priors(tails="normal").resolve(50, 600, 30).covariance == "factor"
     for tails in ("agent", "cell", "class"):
         assert Priors(tails=tails).resolve(wide, 10**6).covariance == "factor"
 
@@ -221,3 +228,14 @@ def test_an_own_sd_is_the_whole_one_where_there_are_no_factors() -> None:
     assert shared.own_log_mean == shared.own_log_centre == -0.7
     assert alone.own_log_mean == alone.own_log_centre == 0.0
     assert Priors(covariance="lkj", own_log_mean=-0.4).resolve(4).own_log_centre == -0.4
+
+
+def test_a_history_says_how_large_it_is() -> None:
+    scores = np.random.default_rng(0).random((300, 50))
+    mostly_empty = scores.copy()
+    mostly_empty[100:, 5:] = np.nan
+    structures = [
+        Priors().resolve_for(History.from_dataframe(pd.DataFrame(table))).covariance
+        for table in (scores, mostly_empty)
+    ]
+    assert structures == ["factor_iw", "factor"]
