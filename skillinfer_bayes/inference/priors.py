@@ -32,7 +32,7 @@ OWN_LOG_MEAN, WHOLE_LOG_MEAN = -0.7, 0.0
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
 # With more holes the inverse-Wishart gains nothing, and takes longer.
-LEAST_FILLED = 0.5
+LEAST_FILLED = 0.4
 CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 2_000, 8
 # Of fewer agents each grouping is an explanation of its own, between which chains hop.
 CLASS_AGENTS_FROM = 15
@@ -86,7 +86,7 @@ class Priors:
         factors plus independent rests. `"factor_iw"`: an inverse-Wishart about the latter, which
         leaves room for whatever else many scores show; normal tails only. `"auto"`:
         `"factor_lkj"` up to 40 skills; beyond, `"factor_iw"` with more than 5,000 scores (or
-        `tails="normal"`) and no more holes than scores, else `"factor"`.
+        `tails="normal"`) and two cells in five filled, else `"factor"`.
     tails : {"auto", "normal", "agent", "cell", "class"}, default "auto"
         What may be far from the pattern. `"normal"`: nothing. `"agent"`: all of an agent's skills
         together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,

@@ -144,13 +144,15 @@ def sample_rows(
     """
     design = design or Design.without_columns()
     job = _Job(rows, len(skills), len(design.covariates), priors, settings)
+    stopwatch = stopwatch or Stopwatch()
     # chains run side by side, and threads of BLAS within each only get in their way
     with quiet_blas_warning(), threadpool_limits(limits=1, user_api="blas"):
-        tree = _SAMPLERS[settings.sampler](job, progressbar, stopwatch or Stopwatch())
+        tree = _SAMPLERS[settings.sampler](job, progressbar, stopwatch)
     if isinstance(rows, Table):
-        sampled = tree.children["posterior"]
-        rng = np.random.default_rng(settings.random_seed)
-        sampled.dataset = with_populations(sampled.to_dataset(), rng)
+        with stopwatch.step("sample"):
+            sampled = tree.children["posterior"]
+            rng = np.random.default_rng(settings.random_seed)
+            sampled.dataset = with_populations(sampled.to_dataset(), rng)
     return tidy_posterior(tree, skills, design)
 
 

@@ -134,10 +134,10 @@ def test_many_skills_with_many_scores_are_about_their_factors() -> None:
     )
     assert Priors(tails="normal").resolve(wide, 100, 2).covariance == "factor_iw"
     assert Priors().resolve(DENSE_UP_TO, CELL_TAILS_UP_TO + 1).covariance == "factor_lkj"
-    # three cells in five empty, and two
-    assert Priors().resolve(50, 6_000, 300).covariance == "factor"
-    assert Priors().resolve(50, 9_000, 300).covariance == "factor_iw"
-    assert Priors(tails="normal").resolve(50, 600, 30).covariance == "factor"
+    # more and less than three cells in five empty
+    assert Priors().resolve(50, 5_900, 300).covariance == "factor"
+    assert Priors().resolve(50, 6_000, 300).covariance == "factor_iw"
+    assert Priors(tails="normal").resolve(50, 500, 30).covariance == "factor"
     for tails in ("agent", "cell", "class"):
         assert Priors(tails=tails).resolve(wide, 10**6).covariance == "factor"
 
@@ -233,7 +233,7 @@ def test_an_own_sd_is_the_whole_one_where_there_are_no_factors() -> None:
 def test_a_history_says_how_large_it_is() -> None:
     scores = np.random.default_rng(0).random((300, 50))
     mostly_empty = scores.copy()
-    mostly_empty[100:, 5:] = np.nan
+    mostly_empty[100:, 4:] = np.nan
     structures = [
         Priors().resolve_for(History.from_dataframe(pd.DataFrame(table))).covariance
         for table in (scores, mostly_empty)
