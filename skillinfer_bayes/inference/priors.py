@@ -31,8 +31,9 @@ OWN_LOG_MEAN, WHOLE_LOG_MEAN = -0.7, 0.0
 # Above these numbers of scores heavy tails cost more time than most users would wait.
 AGENT_TAILS_UP_TO = 20_000
 CELL_TAILS_UP_TO = 5_000
-# With more holes the inverse-Wishart gains nothing, and takes longer.
-LEAST_FILLED = 0.4
+# With more holes the inverse-Wishart gains nothing and takes longer, as it does with more skills,
+# all of which each gradient factorises.
+LEAST_FILLED, CENTRE_SKILLS_UP_TO = 0.4, 250
 CLASS_TAILS_UP_TO, CLASS_SKILLS_UP_TO = 2_000, 8
 # Of fewer agents each grouping is an explanation of its own, between which chains hop.
 CLASS_AGENTS_FROM = 15
@@ -73,6 +74,13 @@ def _classes_show(n_skills: int, n_scores: int | None) -> bool:
     return n_scores is None or CLASS_AGENTS_FROM * n_skills <= n_scores <= CLASS_TAILS_UP_TO
 
 
+def _centre_pays(n_skills: int, n_scores: int | None, n_agents: int | None) -> bool:
+    """Whether an inverse-Wishart about the factors is worth its time, given many scores."""
+    n_cells = n_skills * (n_agents or 0)
+    filled = n_scores is None or n_scores >= LEAST_FILLED * n_cells
+    return filled and n_skills <= CENTRE_SKILLS_UP_TO
+
+
 @dataclass(frozen=True, kw_only=True)
 class Priors:
     """Structure and hyperparameters of the covariance between skills.
@@ -86,7 +94,7 @@ class Priors:
         factors plus independent rests. `"factor_iw"`: an inverse-Wishart about the latter, which
         leaves room for whatever else many scores show; normal tails only. `"auto"`:
         `"factor_lkj"` up to 40 skills; beyond, `"factor_iw"` with more than 5,000 scores (or
-        `tails="normal"`) and two cells in five filled, else `"factor"`.
+        `tails="normal"`), two cells in five filled and at most 250 skills, else `"factor"`.
     tails : {"auto", "normal", "agent", "cell", "class"}, default "auto"
         What may be far from the pattern. `"normal"`: nothing. `"agent"`: all of an agent's skills
         together, which makes its row a multivariate Student-t. `"cell"`: each score on its own,
@@ -253,10 +261,9 @@ class Priors:
             if n_skills <= DENSE_UP_TO and tails != "cell":
                 covariance = "factor_lkj"
             elif tails in ("auto", "normal"):
-                n_cells = n_skills * (n_agents or 0)
-                filled = n_cells == 0 or (n_scores or 0) >= LEAST_FILLED * n_cells
-                quick = tails == "auto" and (n_scores or 0) <= CELL_TAILS_UP_TO
-                covariance = "factor_iw" if filled and not quick else "factor"
+                few = tails == "auto" and (n_scores or 0) <= CELL_TAILS_UP_TO
+                if not few and _centre_pays(n_skills, n_scores, n_agents):
+                    covariance = "factor_iw"
         if tails == "auto" and covariance == "factor_iw":
             tails = "normal"
         elif tails == "auto":

@@ -14,6 +14,7 @@ from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.priors import (
     AGENT_TAILS_UP_TO,
     CELL_TAILS_UP_TO,
+    CENTRE_SKILLS_UP_TO,
     CLASS_AGENTS_FROM,
     CLASS_SKILLS_UP_TO,
     CLASS_TAILS_UP_TO,
@@ -137,6 +138,8 @@ def test_many_skills_with_many_scores_are_about_their_factors() -> None:
     # more and less than three cells in five empty
     assert Priors().resolve(50, 5_900, 300).covariance == "factor"
     assert Priors().resolve(50, 6_000, 300).covariance == "factor_iw"
+    assert Priors().resolve(CENTRE_SKILLS_UP_TO, 10**6).covariance == "factor_iw"
+    assert Priors().resolve(CENTRE_SKILLS_UP_TO + 1, 10**6).covariance == "factor"
     assert Priors(tails="normal").resolve(50, 500, 30).covariance == "factor"
     for tails in ("agent", "cell", "class"):
         assert Priors(tails=tails).resolve(wide, 10**6).covariance == "factor"
