@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 
 from skillinfer_bayes import History, Population, Priors, SamplerSettings, Task, build_prompt
+from skillinfer_bayes.checks.splits import agent_cases
+from skillinfer_bayes.checks.validation import evaluate, pick_methods, summarise_held_out
+from skillinfer_bayes.history.datasets import onet
 
 OBSERVED = ["nonlive_multiple", "live_multiple", "multiturn_base", "web_search_base"]
 TASK = Task(
@@ -149,3 +152,30 @@ def test_default_settings_fit_cleanly(shared_data, name, with_items) -> None:
         scores, n_items=n_items if with_items else None, random_seed=1, progressbar=False
     )
     assert population.convergence.converged, str(population.convergence)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hidden", [0.0, 0.1], ids=["complete", "a tenth of the cells blanked"])
+def test_a_wide_table_of_many_scores(hidden) -> None:
+    """With default settings: a clean verdict, and less error than the peer."""
+    scores = onet().scores
+    history = History.from_dataframe(scores[~scores.duplicated()])
+    cases = list(
+        agent_cases(
+            history,
+            n_history=[100],
+            repeats=[0],
+            n_test=40,
+            share_observed=1 / 3,
+            hidden=[hidden],
+            keep_together=None,
+            random_seed=11,
+        )
+    )
+    assert Priors().resolve_for(cases[0].history).covariance == "factor_iw"
+    cells = evaluate(cases, pick_methods(["ours", "peer"]), progressbar=False)
+    ours = cells[cells["method"] == "ours"]
+    assert (ours["converged"] == 1).all()
+    summary = summarise_held_out(cells, ["method"])
+    assert summary.loc["ours", "crps"] < summary.loc["peer", "crps"]
+    assert 0.87 < summary.loc["ours", "coverage_90"] < 0.93
