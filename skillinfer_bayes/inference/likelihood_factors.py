@@ -34,7 +34,7 @@ _FAST = {"reassoc", "contract", "nsz"}
 
 
 @numba.njit(cache=True, fastmath=_FAST)
-def _solve_system(
+def solve_system(
     shared: FloatArray, variance: FloatArray, system: tuple[FloatArray, ...], m: int
 ) -> float:
     """Fill U and T, both (r, m), and M^-1 of a system; return log |A|, NaN if it is not PD."""
@@ -134,7 +134,7 @@ def factor_rows(
                 for p in range(rank):
                     shared[p, m] = loadings[k, p]
                 m += 1
-        log_det = _solve_system(shared, variance, system, m)
+        log_det = solve_system(shared, variance, system, m)
         if math.isnan(log_det):
             nothing = np.zeros_like(by_mean), np.zeros_like(by_loadings), np.zeros_like(own_sd)
             return np.asarray(-math.inf), *nothing, np.asarray(0.0)

@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
-from skillinfer_bayes.inference.likelihood import digamma, invert
+from skillinfer_bayes.inference.likelihood import digamma
+from skillinfer_bayes.inference.likelihood_factors import solve_system
 
 type FloatArray = NDArray[np.float64]
 
@@ -58,21 +59,18 @@ def wishart_rows(
     n, n0 = n_agents.item(), centre_agents.item()
     df = n0 + n_skills + 1.0
     own_var = own_sd * own_sd
-    centre = np.dot(loadings, loadings.T)
-    scaled = np.empty_like(loadings)
+    shared = np.ascontiguousarray(loadings.T)
+    centre = np.dot(loadings, shared)
     for k in range(n_skills):
         centre[k, k] += own_var[k]
-        for p in range(rank):
-            scaled[k, p] = loadings[k, p] / own_var[k]
-    inner = np.eye(rank) + np.dot(loadings.T, scaled)
-    inner_inverse = np.empty((rank, rank))
-    log_det_centre = np.log(own_var).sum() + n_skills * math.log(n0)
-    log_det_centre += invert(inner, inner_inverse, rank)
+    weighted = np.empty_like(shared)  # Lambda' Psi^-1
+    square = (rank, rank)
+    system = (np.empty_like(shared), weighted, np.empty(square), np.empty(square))
+    log_det_centre = solve_system(shared, own_var, system, n_skills) + n_skills * math.log(n0)
     inverse, log_det_whole = _invert_large(n0 * centre + scatter)
     if not math.isfinite(log_det_centre + log_det_whole):
         nothing = np.zeros_like(loadings), np.zeros_like(own_sd), np.asarray(0.0)
         return np.asarray(-math.inf), *nothing, np.zeros_like(scatter)
-    weighted = np.dot(scaled, inner_inverse)  # Psi^-1 Lambda
     logp = 0.5 * (df * log_det_centre - (df + n) * log_det_whole - n * n_skills * math.log(math.pi))
     by_df = 0.5 * (log_det_centre - log_det_whole)
     for k in range(n_skills):
@@ -81,12 +79,12 @@ def wishart_rows(
         by_df += 0.5 * (digamma(upper) - digamma(lower))
     by_scatter = -0.5 * (df + n) * inverse
     by_n0 = by_df + 0.5 * df * n_skills / n0 + (by_scatter * centre).sum()
-    by_loadings = df * weighted + 2.0 * n0 * np.dot(by_scatter, loadings)
+    by_loadings = df * weighted.T + 2.0 * n0 * np.dot(by_scatter, loadings)
     by_own_sd = np.empty(n_skills)
     for k in range(n_skills):
         explained = 0.0
         for p in range(rank):
-            explained += weighted[k, p] * loadings[k, p]
+            explained += weighted[p, k] * shared[p, k]
         precision = (1.0 - explained) / own_var[k]
         by_own_sd[k] = own_sd[k] * (df * precision + 2.0 * n0 * by_scatter[k, k])
     return np.asarray(logp), by_loadings, by_own_sd, np.asarray(by_n0), by_scatter
@@ -101,7 +99,7 @@ class WishartRows(DensityOp):
     """
 
     kernel = staticmethod(wishart_rows)
-    version = 2
+    version = 3
     parameter_ndims = (2, 1, 0, 2)
     data_dtypes = ("float64",)
 

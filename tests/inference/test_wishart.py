@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -131,13 +132,16 @@ def test_pytensor_differentiates_the_op(rng) -> None:
         np.testing.assert_allclose(found, wanted)
 
 
-def parts_of(model: pm.Model, point: dict[str, FloatArray], *names: str) -> list[FloatArray]:
+def function_of(model: pm.Model, *names: str) -> Callable[[dict[str, FloatArray]], list[Any]]:
     with pytensor.config.change_flags(cxx=""):
         outputs = model.replace_rvs_by_values([model[name] for name in names])
-        function = model.compile_fn(
+        return model.compile_fn(
             outputs, inputs=model.value_vars, mode=PLAIN, on_unused_input="ignore"
         )
-        return list(function(point))
+
+
+def parts_of(model: pm.Model, point: dict[str, FloatArray], *names: str) -> list[Any]:
+    return function_of(model, *names)(point)
 
 
 def nearby(model: pm.Model, rng: np.random.Generator) -> dict[str, FloatArray]:
@@ -219,12 +223,12 @@ def test_a_hole_integrates_to_the_density_without_it(rng) -> None:
     point = nearby(model, rng)
     loadings, own_sd, agents = parts_of(model, point, "loadings", "own_sd", "centre_agents")
     centre = loadings @ loadings.T + np.diag(own_sd**2)
-    rows = history.working().values
+    rows, scores_density = history.working().values, function_of(model, "scores")
+    constant = 0.5 * 2 * np.log(1.0 + 4 * MEAN_SD**2)
 
     def joint(value: float) -> float:
-        filled = rows.copy()
-        filled[0, 1] = value
-        return np.exp(matrix_t_log_density(filled, centre, float(agents)))
+        (log_density,) = scores_density({**point, "empty": np.array([value])})
+        return float(np.exp(log_density - constant))
 
     seen = integral_over_populations(rows, centre, float(agents), rng)
     assert quad(joint, -60.0, 60.0, limit=400)[0] == pytest.approx(seen, rel=0.05)
