@@ -13,8 +13,9 @@ import pandas as pd
 
 from benchmarks._common import DATA, read_scores
 from skillinfer_bayes import Population, Task
-from skillinfer_bayes.checks.rivals import load
+from skillinfer_bayes.checks.scores import load
 from skillinfer_bayes.exceptions import ConvergenceWarning
+from skillinfer_bayes.history.links import FloatArray
 
 FIT_SETTINGS = {"chains": 4, "draws": 500, "tune": 1000}
 
@@ -94,10 +95,10 @@ def random_task(
     return task, [str(name) for name in names[n_weighed : n_weighed + n_observed]]
 
 
-def weight_vector(task: Task, skills: pd.Index) -> np.ndarray:
+def weight_vector(task: Task, skills: pd.Index) -> FloatArray:
     """Weights over all skills that add up to 1."""
-    weights = pd.Series(task.weights).reindex(skills, fill_value=0.0).to_numpy()
-    return weights / weights.sum()
+    weights: FloatArray = np.array([task.weights.get(skill, 0.0) for skill in skills])
+    return weights / np.sum(weights)
 
 
 def peer_population(history: pd.DataFrame, *, normalize: bool) -> Any:
@@ -105,7 +106,7 @@ def peer_population(history: pd.DataFrame, *, normalize: bool) -> Any:
     return load("skillinfer").Population.from_dataframe(history, normalize=normalize)
 
 
-def peer_profiles(split: Split, known: pd.DataFrame, *, normalize: bool) -> np.ndarray:
+def peer_profiles(split: Split, known: pd.DataFrame, *, normalize: bool) -> FloatArray:
     """What `skillinfer` expects of every agent and skill, in score units, (A, K)."""
     low, high = split.history.min(), split.history.max()
     if not normalize:
@@ -116,4 +117,5 @@ def peer_profiles(split: Split, known: pd.DataFrame, *, normalize: bool) -> np.n
         population.profile().observe_many(row.dropna().to_dict()).mean()
         for _, row in scaled.iterrows()
     ]
-    return np.stack(means) * (high - low).to_numpy() + low.to_numpy()
+    scores: FloatArray = np.stack(means) * (high - low).to_numpy() + low.to_numpy()
+    return scores

@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,7 +38,10 @@ N_TEST = 40
 
 
 def read_history(name: str, *, with_items: bool) -> tuple[History, pd.Series | None]:
-    """A public table without exact duplicates, and what its splits keep together."""
+    """A table without exact duplicates, and what its splits keep together."""
+    if name.endswith(".csv"):
+        scores = pd.read_csv(name, index_col=0)
+        return History.from_dataframe(scores[~scores.duplicated()]), None
     if name == "onet":
         scores = onet().scores
         return History.from_dataframe(scores[~scores.duplicated()]), None
@@ -89,8 +92,8 @@ def run_repeat(chosen: argparse.Namespace, repeat: int) -> pd.DataFrame:
     return evaluate(cases, methods, progressbar=False)
 
 
-def ratios(by_repeat: pd.Series, first: str, second: str) -> str:
-    """Ratio of two methods' mean CRPS, with a standard error from the repeats."""
+def ratios(by_repeat: pd.Series, first: Hashable, second: Hashable) -> str:
+    """Ratio of two mean CRPS, with a standard error from the repeats."""
     one, other = by_repeat[first], by_repeat[second]
     ratio = one.mean() / other.mean()
     if len(one) < 2:
@@ -176,7 +179,11 @@ def write_rows(cells: pd.DataFrame, chosen: argparse.Namespace) -> None:
 
 def read_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", choices=TABLES, required=True)
+    parser.add_argument(
+        "--table",
+        required=True,
+        help=f"one of {', '.join(TABLES)}, or a .csv file of scores from 0 to 1",
+    )
     parser.add_argument("--n", type=int, nargs="+", default=[20, 60], help="history sizes")
     parser.add_argument("--n-test", type=int, default=N_TEST)
     parser.add_argument("--repeats", type=int, default=10)
@@ -193,7 +200,10 @@ def read_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes; each compiles once")
     parser.add_argument("--out", type=Path, help="CSV of every split and method")
     parser.add_argument("--out-cells", type=Path, help="CSV of every predicted score")
-    return parser.parse_args(given)
+    chosen = parser.parse_args(given)
+    if chosen.table not in TABLES and not chosen.table.endswith(".csv"):
+        parser.error(f"argument --table: {chosen.table!r} is neither in {TABLES} nor a .csv file")
+    return chosen
 
 
 def main() -> None:

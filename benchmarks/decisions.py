@@ -29,11 +29,11 @@ from skillinfer_bayes.routing.orderings import first_places
 from skillinfer_bayes.routing.utility import Utility, utility_draws
 
 TABLE = "bfcl_v4"
-KEYS = {"cost_key": "cost_usd_total_run", "latency_key": "latency_mean_s"}
+COST, LATENCY = "cost_usd_total_run", "latency_mean_s"
 # A hundredth of the score for 10 dollars more per run, or for 5 seconds more per answer.
 UTILITIES = {
-    "score": Utility(**KEYS),
-    "score, cost, latency": Utility(cost=0.001, latency=0.002, **KEYS),
+    "score": Utility(cost_key=COST, latency_key=LATENCY),
+    "score, cost, latency": Utility(cost=0.001, latency=0.002, cost_key=COST, latency_key=LATENCY),
 }
 OURS = "ours: Bayes choice"
 PEERS = {"peer, as it comes": True, "peer, normalize=False": False}
@@ -55,7 +55,7 @@ def expected_scores(
 def run_task(split: Split, task: Task, known: Sequence[str]) -> Iterator[dict[str, object]]:
     """One row per utility, method and agent."""
     profiles = split.population.profiles(split.truth[list(known)])
-    facts = split.metadata[list(KEYS.values())].to_dict("index")
+    facts = split.metadata[[COST, LATENCY]].to_dict("index")
     scores = split.truth.to_numpy() @ weight_vector(task, split.truth.columns)
     plain = compare(task, profiles, kind="score")
     for label, utility in UTILITIES.items():

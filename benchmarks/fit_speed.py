@@ -89,7 +89,7 @@ def work(method: str, draws: int) -> dict[str, Any]:
     alternative = method == "alternative"
     # the textbook model is Gaussian; the default structure is taken with the default tails
     textbook = alternative or method == "lkj"
-    priors = Priors(covariance="lkj", tails="normal") if textbook else Priors(covariance=method)
+    priors = Priors(covariance="lkj", tails="normal") if textbook else Priors()
     started = time.perf_counter()
     tree = (fit_alternative if alternative else fit_package)(history, priors, draws)
     seconds = time.perf_counter() - started

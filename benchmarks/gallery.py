@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -194,7 +195,7 @@ def validation_figures(size: Size) -> dict[str, Callable[[], object]]:
         "peer": RIVALS["peer"],
         "mean": RIVALS["mean"],
     }
-    common = {"methods": methods, "n_test": size.tested, "progressbar": False}
+    common: dict[str, Any] = {"methods": methods, "n_test": size.tested, "progressbar": False}
     cells: pd.DataFrame = held_out(scores, repeats=size.repeats, n_history=size.histories, **common)
     curve = learning_curve(scores, repeats=size.repeats, n_observed=size.shown, **common)
     largest = cells[cells["n_history"] == size.histories[-1]]

@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -30,7 +31,7 @@ from benchmarks._held_out import (
 from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.joint import Member, read_members
 from skillinfer_bayes.profiles.task import Task
-from skillinfer_bayes.routing.next_evaluation import next_evaluations
+from skillinfer_bayes.routing.next_evaluation import Method, next_evaluations
 
 # Weighed and observed skills of a random task.
 TABLES = {"bfcl_v4": (3, 2), "open_llm_leaderboard_v2": (3, 1)}
@@ -45,7 +46,7 @@ class Bench:
     """What is revealed of the agents of one split, and what follows from it."""
 
     split: Split
-    peer: object
+    peer: Any
     cache: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
     drawn: dict[tuple[object, ...], tuple[np.ndarray, ...]] = field(default_factory=dict)
 
@@ -100,7 +101,7 @@ class Bench:
 type Chooser = Callable[[Bench, np.ndarray, Task | None, np.random.Generator], list[Cell]]
 
 
-def ours(method: str | None, ahead: int) -> Chooser:
+def ours(method: Method | None, ahead: int) -> Chooser:
     """Our plan for the next few measurements; the first `ahead` of them are made."""
 
     def choose(bench: Bench, shown: np.ndarray, task: Task | None, _: object) -> list[Cell]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from skillinfer_bayes.profiles.evidence import evidence_of_history
 type FloatArray = NDArray[np.float64]
 
 MOST_AGENTS = 100
-VARIANTS: dict[str, dict[str, float]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "weak general factor": {"general_mean": 0.4, "general_sd": 0.1},
     "any general factor": {"general_mean": 0.0, "general_sd": 3.0},

@@ -78,7 +78,8 @@ def main() -> None:
     print_machine()
     header = ["skills", "agents", "missing", "tails", "normal_ms", "default_ms"]
     header += ["fit_s", "ess", "ess_per_s", "divergences"]
-    rows = []
+    rows: list[list[object]] = []
+    costs: dict[tuple[int, int, float], float] = {}
     for n_skills in chosen.skills:
         for n_agents in chosen.agents:
             for missing in (0.0, 0.5):
@@ -90,6 +91,7 @@ def main() -> None:
                     default = gradient_seconds(history, Priors())
                 guess = default * LEAPFROGS * 2 * DRAWS
                 row: list[object] = [n_skills, n_agents, missing, resolved.tails]
+                costs[n_skills, n_agents, missing] = plain
                 row += [1e3 * plain, 1e3 * default]
                 if guess > chosen.patience:
                     row += [f"~{guess:.0f}", "-", "-", "-"]
@@ -102,12 +104,11 @@ def main() -> None:
                     flush=True,
                 )
     print_table(rows, header)
-    complete = [row for row in rows if row[2] == 0.0]
+    least, most = chosen.agents[0], chosen.agents[-1]
     for n_skills in chosen.skills:
-        costs = [row[4] for row in complete if row[0] == n_skills]
         print(
-            f"K = {n_skills}, complete, normal tails: a gradient for {chosen.agents[-1]} agents "
-            f"costs {costs[-1] / costs[0]:.2f} times that for {chosen.agents[0]}"
+            f"K = {n_skills}, complete, normal tails: a gradient for {most} agents costs "
+            f"{costs[n_skills, most, 0.0] / costs[n_skills, least, 0.0]:.2f} times that for {least}"
         )
 
 

@@ -87,6 +87,23 @@ def test_held_out_gives_the_benchmarks_predictions(accuracy, command: str) -> No
     pd.testing.assert_frame_equal(theirs, ours)
 
 
+def test_a_table_of_ones_own_is_read_without_duplicates(accuracy, shared_data, tmp_path) -> None:
+    known, _ = accuracy.read_history("open_llm_leaderboard_v2", with_items=False)
+    repeated = pd.read_csv(shared_data / "open_llm_leaderboard_v2.csv", index_col=0)
+    repeated.drop(columns="family").to_csv(tmp_path / "own.csv")
+    chosen = accuracy.read_arguments(["--table", str(tmp_path / "own.csv")])
+    own, together = accuracy.read_history(chosen.table, with_items=True)
+    assert together is None
+    assert own.n_agents < len(repeated)
+    pd.testing.assert_frame_equal(own.to_dataframe(), known.to_dataframe())
+
+
+def test_a_table_that_is_neither_known_nor_a_file_is_named(accuracy, capsys) -> None:
+    with pytest.raises(SystemExit):
+        accuracy.read_arguments(["--table", "bfcl_v5"])
+    assert "'bfcl_v5' is neither" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("table", "sizes", "crps"),
     [
