@@ -30,9 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
-from skillinfer_bayes.inference.triangular import cholesky
+from skillinfer_bayes.inference.triangular import cholesky, invert_lanes
 
 LOG_2PI = math.log(2.0 * math.pi)
+#: Systems that are inverted together, and the fewest for which that is the faster way.
+LANES, FEWEST_LANES = 32, 4
 
 
 @numba.njit(cache=True)
@@ -46,6 +48,28 @@ def same_system(
         ):
             return False
     return True
+
+
+@numba.njit(cache=True)
+def list_systems(
+    observed: NDArray[np.int8], error_var: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """List runs of rows that share A: first rows, then the number of rows; each |J|; each J."""
+    n_rows, n_skills = observed.shape
+    first = np.empty(n_rows + 1, dtype=np.int64)
+    size = np.zeros(n_rows, dtype=np.int64)
+    index = np.zeros((n_rows, n_skills), dtype=np.int64)
+    n = 0
+    for row in range(n_rows):
+        if row == 0 or not same_system(observed, error_var, row, row - 1):
+            first[n] = row
+            for k in range(n_skills):
+                if observed[row, k]:
+                    index[n, size[n]] = k
+                    size[n] += 1
+            n += 1
+    first[n] = n_rows
+    return first[: n + 1], size[:n], index[:n]
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -105,6 +129,47 @@ def row_term(nu: float, m: int, log_det: float, quad: float) -> tuple[float, flo
     return term - 0.5 * log_det, weight, slope
 
 
+@numba.njit(cache=True)
+def gather(
+    covariance: NDArray[np.float64],
+    error_var: NDArray[np.float64],
+    index: NDArray[np.int64],
+    m: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Make the lower triangle of out[:m, :m] that of A, J being index[:m]."""
+    for i in range(m):
+        for j in range(i + 1):
+            out[i, j] = covariance[index[i], index[j]]
+        out[i, i] += error_var[index[i]]
+
+
+@numba.njit(cache=True)
+def gather_lanes(
+    covariance: NDArray[np.float64],
+    error_var: NDArray[np.float64],
+    first: NDArray[np.int64],
+    size: NDArray[np.int64],
+    index: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> int:
+    """Put the A of one system after the other into out[:, :, w]; return the largest |J|.
+
+    What lies beyond a system's own |J|, or beyond the last system, is the identity.
+    """
+    n_systems = min(len(size), out.shape[2])
+    widest = int(size[:n_systems].max())
+    for i in range(widest):
+        for j in range(i + 1):
+            for w in range(out.shape[2]):
+                out[i, j, w] = 1.0 if i == j else 0.0
+                if w < n_systems and i < size[w]:
+                    out[i, j, w] = covariance[index[w, i], index[w, j]]
+                    if i == j:
+                        out[i, j, w] += error_var[first[w], index[w, i]]
+    return widest
+
+
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def student_rows(
     mean: NDArray[np.float64],
@@ -120,63 +185,75 @@ def student_rows(
     """Log density of the rows and its gradient; see the module's text for the formulas."""
     n_rows, n_skills = values.shape
     df = nu.item()
-    grad_nu = 0.0
-    grad_mean = np.zeros((n_rows, n_skills))
-    grad_cov = np.zeros((n_skills, n_skills))
-    index = np.empty(n_skills, dtype=np.int64)
+    first, size, index = list_systems(observed, error_var)
+    n_systems = len(size)
+    n_lanes = min(LANES, n_systems)
+    lanes = np.empty((n_skills, n_skills, n_lanes))
+    inverses = np.empty((n_skills, n_skills, n_lanes))
+    log_dets = np.empty(n_lanes)
     work = np.empty((n_skills, n_skills))
     inverse = np.empty((n_skills, n_skills))
     residual = np.empty(n_skills)
     alpha = np.empty(n_skills)
+    grad_nu = 0.0
+    grad_mean = np.zeros((n_rows, n_skills))
+    grad_cov = np.zeros((n_skills, n_skills))  # its lower triangle, until the end
     logp = 0.0
-    log_det = 0.0
-    m = 0
-    for row in range(n_rows):
-        if row == 0 or not same_system(observed, error_var, row, row - 1):
-            m = 0
-            for k in range(n_skills):
-                if observed[row, k]:
-                    index[m] = k
-                    m += 1
+    for system in range(n_systems):
+        w = system % n_lanes
+        if w == 0:
+            together = n_systems - system >= FEWEST_LANES
+            if together:
+                widest = gather_lanes(
+                    covariance, error_var, first[system:], size[system:], index[system:], lanes
+                )
+                invert_lanes(lanes, inverses, log_dets, widest)
+        m, skills = size[system], index[system]
+        if together:
+            log_det = log_dets[w]
             for a in range(m):
                 for b in range(a + 1):
-                    work[a, b] = covariance[index[a], index[b]]
-                work[a, a] += error_var[row, index[a]]
+                    inverse[a, b] = inverses[a, b, w]
+                    inverse[b, a] = inverses[a, b, w]
+        else:
+            gather(covariance, error_var[first[system]], skills, m, work)
             log_det = invert(work, inverse, m)
-            if math.isnan(log_det):
-                return np.asarray(-math.inf), grad_mean, grad_cov, np.asarray(0.0)
-        n = count[row]
-        for a in range(m):
-            residual[a] = values[row, index[a]] - mean[row, index[a]]
-        quad = 0.0
-        for a in range(m):
-            total = 0.0
-            for b in range(m):
-                total += inverse[a, b] * residual[b]
-            alpha[a] = total
-            quad += total * residual[a]
-        term, weight, slope = row_term(df, m, log_det, quad)
-        logp += n * term
-        grad_nu += n * slope
-        for a in range(m):
-            grad_mean[row, index[a]] = n * weight * alpha[a]
-        for a in range(m):
-            for b in range(m):
-                outer = weight * alpha[a] * alpha[b]
-                grad_cov[index[a], index[b]] += 0.5 * n * (outer - inverse[a, b])
-        if scatter_row[row] >= 0:
-            block = np.empty((m, m))
-            precision = inverse[:m, :m].copy()
+        if not math.isfinite(log_det):
+            return np.asarray(-math.inf), grad_mean, grad_cov, np.asarray(0.0)
+        for row in range(first[system], first[system + 1]):
+            n = count[row]
             for a in range(m):
+                residual[a] = values[row, skills[a]] - mean[row, skills[a]]
+            quad = 0.0
+            for a in range(m):
+                total = 0.0
                 for b in range(m):
-                    block[a, b] = scatter[scatter_row[row], index[a], index[b]]
-            product = np.dot(precision, block)
+                    total += inverse[a, b] * residual[b]
+                alpha[a] = total
+                quad += total * residual[a]
+            term, weight, slope = row_term(df, m, log_det, quad)
+            logp += n * term
+            grad_nu += n * slope
             for a in range(m):
-                logp -= 0.5 * product[a, a]
-            pulled = np.dot(product, precision)
-            for a in range(m):
-                for b in range(m):
-                    grad_cov[index[a], index[b]] += 0.5 * pulled[a, b]
+                pulled = n * weight * alpha[a]
+                grad_mean[row, skills[a]] = pulled
+                for b in range(a + 1):
+                    grad_cov[skills[a], skills[b]] += 0.5 * (pulled * alpha[b] - n * inverse[a, b])
+            if scatter_row[row] >= 0:
+                block = np.empty((m, m))
+                precision = inverse[:m, :m].copy()
+                for a in range(m):
+                    for b in range(m):
+                        block[a, b] = scatter[scatter_row[row], skills[a], skills[b]]
+                product = np.dot(precision, block)
+                both = np.dot(product, precision)
+                for a in range(m):
+                    logp -= 0.5 * product[a, a]
+                    for b in range(a + 1):
+                        grad_cov[skills[a], skills[b]] += 0.5 * both[a, b]
+    for a in range(n_skills):
+        for b in range(a):
+            grad_cov[b, a] = grad_cov[a, b]
     return np.asarray(logp), grad_mean, grad_cov, np.asarray(grad_nu)
 
 
@@ -191,7 +268,7 @@ class StudentRows(DensityOp):
     """
 
     kernel = staticmethod(student_rows)
-    version = 3
+    version = 4
     parameter_ndims = (2, 2, 0)
     data_dtypes = ("float64", "int8", "float64", "float64", "float64", "int64")
 

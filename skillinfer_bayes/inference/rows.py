@@ -143,8 +143,10 @@ def collapse_rows(
         design = np.zeros((len(observed), 0))
     if data.error_var is not None or keep_agents or design.shape[1]:
         return _one_row_each(data, observed, design)
-    patterns, member = np.unique(observed, axis=0, return_inverse=True)
-    member = member.reshape(-1)
+    # as many skills observed next to each other: they are inverted together
+    keyed = np.column_stack([observed.sum(axis=1), observed])
+    patterns, member = np.unique(keyed, axis=0, return_inverse=True)
+    patterns, member = patterns[:, 1:], member.reshape(-1)
     n_rows, n_skills = patterns.shape
     filled = np.where(observed, data.values, 0.0)
     count = np.bincount(member, minlength=n_rows).astype(np.float64)
@@ -172,9 +174,9 @@ def collapse_rows(
 
 
 def _one_row_each(data: WorkingData, observed: NDArray[np.bool_], design: FloatArray) -> Rows:
-    """Keep every agent, those with the same skills observed next to each other."""
+    """Keep every agent, those with the same skills observed next to each other, then as many."""
     n_agents, n_skills = observed.shape
-    order = np.lexsort(observed.T)
+    order = np.lexsort((*observed.T, observed.sum(axis=1)))
     error_var = np.full(observed.shape, DEFAULT_ERROR_VAR)
     if data.error_var is not None:
         error_var = np.where(observed, data.error_var, DEFAULT_ERROR_VAR)

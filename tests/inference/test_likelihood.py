@@ -11,7 +11,12 @@ from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal, multivariate_t
 
 from skillinfer_bayes.history.measurement import WorkingData
-from skillinfer_bayes.inference.likelihood import student_rows, student_rows_op
+from skillinfer_bayes.inference.likelihood import (
+    FEWEST_LANES,
+    LANES,
+    student_rows,
+    student_rows_op,
+)
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR, Rows, collapse_rows
 
 N_AGENTS, N_SKILLS = 14, 5
@@ -115,6 +120,29 @@ def test_student_rows_equal_scipy_and_their_slopes_its_differences(
     assert both == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-4)
     ends = [log_density(mean, covariance, values, errors, nu + way * 1e-5) for way in (1.0, -1.0)]
     assert float(by_nu) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("n_agents", [LANES - 1, LANES, LANES + FEWEST_LANES - 1, 2 * LANES + 9])
+def test_systems_that_are_inverted_together_are_none_the_worse(
+    rng, mean, covariance, n_agents
+) -> None:
+    values = rng.standard_normal((n_agents, N_SKILLS))
+    values[rng.random(values.shape) < 0.3] = np.nan
+    errors = rng.uniform(0.01, 0.5, values.shape)
+    rows = collapse_rows(WorkingData(values, errors))
+    logp, by_mean, by_covariance, _ = evaluate(mean, covariance, rows, np.array(4.0))
+    expected = log_density(mean, covariance, values, errors, 4.0)
+    assert float(logp) == pytest.approx(expected, rel=1e-12)
+    alone = [evaluate_row(mean, covariance, rows, row) for row in range(n_agents)]
+    np.testing.assert_allclose(by_mean, [one[1][0] for one in alone], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(by_covariance, sum(one[2] for one in alone), rtol=1e-9, atol=1e-12)
+
+
+def evaluate_row(mean, covariance, rows: Rows, row: int):
+    """One row by itself, which is inverted by itself."""
+    only = [part[row : row + 1] for part in (rows.values, rows.observed, rows.error_var)]
+    rest = (rows.n_agents[:1], rows.scatter, rows.scatter_row[:1])
+    return student_rows(mean[None], covariance, np.array(4.0), *only, *rest)
 
 
 def test_student_rows_approach_the_gaussian(mean, covariance, values) -> None:

@@ -84,6 +84,16 @@ def test_equal_patterns_lie_next_to_each_other(values) -> None:
     assert changes == 2
 
 
+@pytest.mark.parametrize("errors", [None, 0.3])
+def test_rows_with_as_many_skills_lie_next_to_each_other(rng, errors) -> None:
+    values = rng.standard_normal((30, 6))
+    values[rng.random(values.shape) < 0.4] = np.nan
+    given = None if errors is None else np.full(values.shape, errors)
+    sizes = collapse_rows(WorkingData(values, given)).observed.sum(axis=1)
+    assert len(np.unique(sizes)) > 3
+    assert (np.diff(sizes) >= 0).all()
+
+
 def test_item_counts_keep_every_agent(scores) -> None:
     history = History.from_dataframe(scores.round(2), n_items=100)
     rows = rows_of(history, NORMAL)
