@@ -57,7 +57,8 @@ def find_filled(
         )
     notes = []
     for kind, names, kept in (("agents", agents, rows), ("skills", skills, columns)):
-        lost = [name for i, name in enumerate(names) if i not in set(kept)]
+        there = set(kept)
+        lost = [name for i, name in enumerate(names) if i not in there]
         if lost:
             notes.append(f"dropped {kind} without a single score: {', '.join(map(repr, lost))}")
     return rows, columns, tuple(notes)
