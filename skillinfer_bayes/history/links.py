@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -183,11 +183,20 @@ class Scale:
         return Links.of((self,), shape=()).derivative(np.asarray(score, dtype=np.float64))
 
 
+def as_float(value: SupportsFloat) -> float:
+    """Give a number as a float, infinite where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+
+
 def _bound(name: str, value: object) -> float:
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or math.isnan(value):  # type: ignore[arg-type]
+    bound = as_float(value) if number else math.nan  # type: ignore[arg-type]
+    if math.isnan(bound):
         raise ConfigError(f"`{name}` of a scale must be a number, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    return bound
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skillinfer_bayes.exceptions import InputError, ScoreError
-from skillinfer_bayes.history.links import BoolArray, FloatArray, Links, Scale
+from skillinfer_bayes.history.links import BoolArray, FloatArray, Links, Scale, as_float
 from skillinfer_bayes.history.scales import Scales
 
 # Error of a score about which nothing else is known; the skill's spread is the unit.
@@ -181,12 +181,13 @@ def check_stderr(skill: str, stderr: object) -> float:
 
 def _number(argument: str, value: object, place: str) -> float:
     numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
-    if not numeric or not np.isfinite(value):  # type: ignore[call-overload]
+    number = as_float(value) if numeric else math.nan  # type: ignore[arg-type]
+    if not math.isfinite(number):
         raise ScoreError(
-            f"`{argument}` must be a finite number, got {value!r} {place}; "
+            f"`{argument}` must be a finite number, got {number if numeric else value!r} {place}; "
             "leave it out if it is not known"
         )
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
 def check_errors(

@@ -27,7 +27,7 @@ from skillinfer_bayes.exceptions import (
     UnknownSkillError,
     closest_match_hint,
 )
-from skillinfer_bayes.history.links import BoolArray, FloatArray, Links, Scale, ScaleSpec
+from skillinfer_bayes.history.links import BoolArray, FloatArray, Links, Scale, ScaleSpec, as_float
 
 __all__ = ["Scale", "ScaleSpec", "Scales", "check_score", "check_scores"]
 
@@ -52,8 +52,9 @@ class Scales:
     scales : tuple of Scale
         Bounds and link per skill.
     location, spread : array of shape (K,), optional
-        Mean and standard deviation (ddof 1) of the observed history, link units.
-        Default 0 and 1, which makes the working scale the link scale.
+        Mean and standard deviation (ddof 1) of the observed history, link units; a bounded
+        skill's standard deviation is pulled towards the median one, as if that had been seen in
+        five more scores. Default 0 and 1, which makes the working scale the link scale.
     unit_lower, unit_upper : array of shape (K,), optional
         Score units that `to_unit` maps to 0 and 1. Default 0 and 1 (no change).
     detected : tuple of bool, optional
@@ -294,13 +295,13 @@ def check_score(
         If the score is missing, not a number, infinite, or outside the bounds.
     """
     place = _place(skill, agent)
-    if _is_missing(value) or (_is_number(value) and math.isnan(value)):  # type: ignore[arg-type]
+    if _is_missing(value) or (_is_number(value) and math.isnan(as_float(value))):  # type: ignore[arg-type]
         fix = "leave the skill out if it was not measured"
         raise error(f"`{argument}` must be a number, got {value} for {place}; {fix}")
     if not _is_number(value):
         fix = "convert it to a number"
         raise error(f"`{argument}` must be a number, got {value!r} for {place}; {fix}")
-    number = float(value)  # type: ignore[arg-type]
+    number = as_float(value)  # type: ignore[arg-type]
     if math.isinf(number):
         fix = "correct it, or leave the skill out"
         raise error(f"`{argument}` must be finite, got {number} for {place}; {fix}")

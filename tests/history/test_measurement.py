@@ -112,6 +112,7 @@ def test_good_item_counts(value):
         (2.5, "whole number from 1 on, got 2.5"),
         (math.nan, "`n_items` must be a finite number, got nan"),
         (math.inf, "`n_items` must be a finite number, got inf"),
+        (10**400, "`n_items` must be a finite number, got inf"),
         ("16", "`n_items` must be a finite number, got '16'"),
         (True, "`n_items` must be a finite number, got True"),
     ],
