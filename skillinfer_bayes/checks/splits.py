@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError, HistoryError, HistoryWarning
-from skillinfer_bayes.history.cells import read_groups
+from skillinfer_bayes.history.facts import read_groups
 from skillinfer_bayes.history.table import History
 
 type FloatArray = NDArray[np.float64]
@@ -71,7 +71,7 @@ def leak_safe_groups(history: History, keep_together: Together = None) -> NDArra
     """
     rows = np.where(np.isnan(history.values), np.nan, history.values + 0.0)  # one zero, one NaN
     labellings: list[Sequence[object]] = [[row.tobytes() for row in rows]]
-    given = read_groups(keep_together, history.agents)
+    given = read_groups(keep_together, history.agents, argument="keep_together")
     if given is not None:
         labellings.append(given)
     groups = np.arange(history.n_agents)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numbers
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import (
     HistoryError,
@@ -17,7 +18,7 @@ from skillinfer_bayes.exceptions import (
     UnknownSkillError,
     closest_match_hint,
 )
-from skillinfer_bayes.history.links import FloatArray
+from skillinfer_bayes.history.links import FloatArray, as_float
 
 
 def read_labels(
@@ -27,7 +28,7 @@ def read_labels(
     argument: str = "scores",
     error: type[InputError] = HistoryError,
 ) -> tuple[str, ...]:
-    """Agent or skill names as strings; an error for missing, empty or repeated ones."""
+    """Names as strings; an error for missing, empty or repeated ones, or ones no file can hold."""
     if isinstance(labels, pd.MultiIndex):
         raise error(f"`{argument}` must have one level of {kind} names, got {labels.nlevels}")
     if labels.hasnans:
@@ -36,6 +37,7 @@ def read_labels(
     names = tuple(str(label) for label in labels)
     if any(not name.strip() for name in names):
         raise error(f"`{argument}` must name every {kind}, got an empty name")
+    check_storable(names, kind, argument, error)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise error(
@@ -44,6 +46,18 @@ def read_labels(
             + (f" (also {repeated[1:6]})" if len(repeated) > 1 else "")
         )
     return names
+
+
+def check_storable(
+    names: Iterable[str], kind: str, argument: str, error: type[InputError] = HistoryError
+) -> None:
+    """Refuse names with characters that files cannot hold: NUL and halves of a pair."""
+    for name in names:
+        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise error(
+                f"`{argument}` must name every {kind} without NUL characters and surrogates, "
+                f"which files cannot hold, got {name!r}; rename it"
+            )
 
 
 def read_numbers(
@@ -104,7 +118,7 @@ def _read_column(
     if bad:
         raise error(_not_numeric(argument, agents, skill, cells, bad, len(cells)))
     return np.array(
-        [np.nan if gone else float(cell) for cell, gone in zip(cells, missing, strict=True)]
+        [np.nan if gone else as_float(cell) for cell, gone in zip(cells, missing, strict=True)]
     )
 
 
@@ -168,8 +182,7 @@ def read_side_table(
         check_skill_names(argument, given.keys(), skills)
         row = {str(name): value for name, value in given.items()}
         frame = pd.DataFrame([[row.get(name) for name in skills]] * len(agents), dtype=object)
-    elif np.ndim(given) in (0, 2):
-        array = np.asarray(given)
+    elif (array := _array_of(given)).ndim in (0, 2):
         if array.ndim == 2 and array.shape != shape:
             raise HistoryError(
                 f"`{argument}` must have the shape of the scores {shape}, got {array.shape}"
@@ -181,6 +194,14 @@ def read_side_table(
             f"got {type(given).__name__}"
         )
     return read_numbers(frame, argument, agents, skills)
+
+
+def _array_of(given: Any) -> NDArray[Any]:
+    """Whatever numpy makes of it; without a shape where rows differ in length."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.empty(0)
 
 
 def _aligned(
@@ -211,77 +232,6 @@ def check_skill_names(argument: str, names: Any, skills: Sequence[str]) -> None:
             raise UnknownSkillError(f"unknown skill {name!r} in `{argument}`; {hint}")
 
 
-def read_groups(given: Any, agents: tuple[str, ...]) -> tuple[str, ...] | None:
-    """One group name per agent, from a mapping or Series by agent or a list in order.
-
-    Raises
-    ------
-    HistoryError
-        If an agent has no group, or a list has another length than the agents.
-    """
-    if given is None:
-        return None
-    if isinstance(given, Mapping | pd.Series):
-        by_name = {str(name): group for name, group in given.items()}
-        groups = [by_name.get(name) for name in agents]
-    else:
-        groups = list(given)
-    if len(groups) != len(agents):
-        raise HistoryError(
-            f"`groups` must hold one group per agent ({len(agents)}), got {len(groups)}"
-        )
-    lacking = [name for name, group in zip(agents, groups, strict=True) if pd.isna(group)]
-    if lacking:
-        raise HistoryError(
-            f"`groups` must name a group for every agent, got none for {lacking[:5]}; give an "
-            "agent without relatives a group of its own"
-        )
-    return tuple(str(group) for group in groups)
-
-
-def read_covariates(
-    given: pd.DataFrame | None,
-    agents: tuple[str, ...],
-    error: type[InputError] = HistoryError,
-) -> tuple[FloatArray | None, tuple[str, ...]]:
-    """Numeric covariates (N, P) in the agents' order, and their names.
-
-    Raises
-    ------
-    HistoryError, or what `error` says
-        If an agent is absent or has an empty or non-numeric cell.
-    """
-    if given is None:
-        return None, ()
-    if not isinstance(given, pd.DataFrame):
-        kind = type(given).__name__
-        raise error(f"`covariates` must be a DataFrame indexed by agent, got {kind}")
-    names = read_labels(given.columns, "covariate", argument="covariates", error=error)
-    frame = given.copy()
-    rows = read_labels(given.index, "agent", argument="covariates", error=error)
-    frame.index = pd.Index(rows, dtype=object)
-    lacking = [name for name in agents if name not in frame.index]
-    if lacking:
-        raise error(
-            f"`covariates` must have a row for every agent, got none for {lacking[:5]}; impute "
-            "one, for example with covariates.median()"
-        )
-    frame = frame.loc[list(agents)]
-    for name in names:  # yes/no covariates are welcome as 1 and 0
-        if pd.api.types.is_bool_dtype(frame[name].dtype):
-            frame[name] = frame[name].astype("float64")
-    values = read_numbers(frame, "covariates", agents, names, error=error)
-    empty = np.argwhere(np.isnan(values))
-    if len(empty):
-        row, column = (int(i) for i in empty[0])
-        raise error(
-            f"`covariates` must be complete, got an empty cell for agent {agents[row]!r}, "
-            f"covariate {names[column]!r}; fill it first, for example with "
-            "covariates.fillna(covariates.median())"
-        )
-    return values, names
-
-
 def agent_positions(wanted: Sequence[str], agents: Sequence[str]) -> list[int]:
     """Where the wanted agents sit; UnknownAgentError with the closest match if one does not."""
     lookup = {name: i for i, name in enumerate(agents)}
@@ -290,18 +240,3 @@ def agent_positions(wanted: Sequence[str], agents: Sequence[str]) -> list[int]:
             hint = closest_match_hint(name, agents)
             raise UnknownAgentError(f"unknown agent {name!r}; {hint}")
     return [lookup[name] for name in wanted]
-
-
-def split_columns(
-    scores: pd.DataFrame, groups: Any, covariates: Any
-) -> tuple[pd.DataFrame, Any, Any]:
-    """Move columns named as groups or covariates out of the scores."""
-    taken: list[str] = []
-    if isinstance(groups, str):
-        check_skill_names("groups", [groups], [str(name) for name in scores.columns])
-        taken, groups = [groups], scores[groups].tolist()
-    if covariates is not None and not isinstance(covariates, pd.DataFrame):
-        names = [covariates] if isinstance(covariates, str) else list(covariates)
-        check_skill_names("covariates", names, [str(name) for name in scores.columns])
-        taken, covariates = taken + names, scores[names]
-    return scores.drop(columns=taken), groups, covariates

@@ -24,12 +24,14 @@ from skillinfer_bayes.history.building import (
 )
 from skillinfer_bayes.history.cells import (
     agent_positions,
-    check_skill_names,
-    read_covariates,
-    read_groups,
     read_labels,
     read_numbers,
     read_side_table,
+)
+from skillinfer_bayes.history.facts import (
+    read_covariates,
+    read_descriptions,
+    read_groups,
     split_columns,
 )
 from skillinfer_bayes.history.files import read_table
@@ -155,8 +157,6 @@ class History:
         table, groups, covariates = split_columns(scores, groups, covariates)
         agents = read_labels(table.index, "agent")
         skills = read_labels(table.columns, "skill")
-        given = descriptions or {}
-        check_skill_names("descriptions", given, skills)
         covariate_values, covariate_names = read_covariates(covariates, agents)
         draft = cls(
             agents=agents,
@@ -169,7 +169,7 @@ class History:
             groups=read_groups(groups, agents),
             covariates=covariate_values,
             covariate_names=covariate_names,
-            skill_descriptions=tuple(str(given.get(name, "")) for name in skills),
+            skill_descriptions=read_descriptions(descriptions, skills),
         )
         check_scale_names(scale, skills)
         return _fitted(_checked(_without_empty(draft), scale))
@@ -233,7 +233,8 @@ class History:
         """Median item count behind each skill's scores, (K,); NaN where none is known."""
         if self.n_items is None:
             return np.full(self.n_skills, np.nan)
-        columns = [column[~np.isnan(column)] for column in self.n_items.T]
+        counts = np.where(self.observed, self.n_items, np.nan).T
+        columns = [column[~np.isnan(column)] for column in counts]
         return np.array([np.median(column) if column.size else np.nan for column in columns])
 
     @property

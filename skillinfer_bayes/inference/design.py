@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import InputError
-from skillinfer_bayes.history.cells import read_covariates
+from skillinfer_bayes.history.facts import find_groups, read_covariates
 from skillinfer_bayes.history.table import History
 
 type FloatArray = NDArray[np.float64]
@@ -115,7 +115,7 @@ class Design:
         ------
         InputError
             If the population has no groups or covariates and some are given, if a covariate is
-            missing, or if there are not as many groups as agents.
+            missing, or if the groups are not those of the agents.
         """
         if groups is not None and not self.groups:
             raise InputError(
@@ -195,17 +195,6 @@ def _read_groups(given: Any, agents: tuple[str, ...]) -> list[str | None] | None
     """One group, or None for an unknown one, per agent."""
     if given is None:
         return None
-    if not isinstance(given, Iterable):
-        raise InputError(f"`groups` must be text, a mapping or a sequence, got {given!r}")
     if isinstance(given, str):
-        found: list[Any] = [given] * len(agents)
-    elif isinstance(given, Mapping | pd.Series):
-        by_name = {str(name): group for name, group in given.items()}
-        found = [by_name.get(name) for name in agents]
-    else:
-        found = list(given)
-    if len(found) != len(agents):
-        raise InputError(
-            f"`groups` must hold one group per agent ({len(agents)}), got {len(found)}"
-        )
-    return [None if pd.isna(group) else str(group) for group in found]
+        return [given] * len(agents)
+    return find_groups(given, agents, error=InputError)

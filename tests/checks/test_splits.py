@@ -117,6 +117,8 @@ def test_groups_link_through_others() -> None:
     assert len(set(linked)) == 2
     with pytest.raises(HistoryError, match="one group per agent"):
         leak_safe_groups(history, ["x"])
+    with pytest.raises(HistoryError, match=r"`keep_together` must be a mapping .*, got 'family'"):
+        leak_safe_groups(history, "family")
 
 
 def test_skills_that_cannot_be_learned_are_left_out(make_history) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import time
 import warnings
 from pathlib import Path
 
@@ -250,6 +251,8 @@ def test_side_tables_have_short_forms(fractions):
         ("many", "`n_items` must hold numbers, got 'many' for agent 'a', skill 'code'"),
         (np.ones((4, 3)), r"`n_items` must have the shape of the scores \(4, 2\), got \(4, 3\)"),
         ([4, 4], "`n_items` must be a number, a mapping by skill or a table"),
+        ([[4, 4], [4]], "`n_items` must be a number, a mapping by skill or a table .*, got list"),
+        (10**400, "`n_items` must be finite, got inf for agent 'a', skill 'code'"),
         (
             pd.DataFrame({"code": [4] * 4}, index=list("abcd")),
             r"same skills as the scores; missing \['math'\], unexpected \[\], 1 instead of 2",
@@ -276,6 +279,20 @@ def test_bad_standard_errors(fractions):
         History.from_dataframe(fractions, stderr=0.1, n_items={"math": 4})
     with pytest.raises(UnknownSkillError, match=r"'maths' in `stderr`; did you mean 'math'\?"):
         History.from_dataframe(fractions, stderr={"maths": 0.1})
+
+
+def test_typical_items_are_those_behind_scores():
+    scores = pd.DataFrame(np.random.default_rng(0).random((30, 3)), columns=list("abc"))
+    scores.loc[3:, "a"] = np.nan
+    items = pd.DataFrame(1000, index=scores.index, columns=scores.columns)
+    items.loc[:2, "a"] = 10
+    with pytest.warns(HistoryWarning, match="do not fit"):
+        history = History.from_dataframe(scores, n_items=items)
+    assert history.typical_items.tolist() == [10.0, 1000.0, 1000.0]
+    holed = items.assign(b=np.nan)
+    with pytest.warns(HistoryWarning, match="do not fit"):
+        typical = History.from_dataframe(scores, n_items=holed).typical_items
+    np.testing.assert_array_equal(typical, [10.0, np.nan, 1000.0])
 
 
 def test_item_counts_need_bounded_skills(scores):
@@ -347,6 +364,7 @@ def test_bad_groups_and_covariates(scores, arguments, error, message):
         (1j, "`scores` must hold numbers, got 1j"),
         (math.inf, "`scores` must be finite, got inf for agent 'b', skill 'code'"),
         (-math.inf, "`scores` must be finite, got -inf"),
+        (-(10**400), "`scores` must be finite, got -inf for agent 'b', skill 'code'"),
         (
             92.0,
             r"must then be between 0 and 1, got 92.0 for agent 'b', skill 'code'; did you .*92\?",
@@ -422,6 +440,25 @@ def test_missing_names(scores):
         History.from_dataframe(scores.set_axis(levels, axis=1))
 
 
+@pytest.mark.parametrize("name", ["a\0", "\ud800", "x\udfffy"])
+def test_names_that_no_file_can_hold(scores, name):
+    # as texts, pandas refuses some of them itself
+    agents = pd.Index(["a", name, "c", "d"], dtype=object)
+    skills = pd.Index(["code", name, "elo"], dtype=object)
+    for kind, table in (
+        ("agent", scores.set_axis(agents, axis=0)),
+        ("skill", scores.set_axis(skills, axis=1)),
+    ):
+        with pytest.raises(
+            HistoryError, match=rf"`scores` must name every {kind} without NUL .*; rename it"
+        ):
+            History.from_dataframe(table)
+    with pytest.raises(HistoryError, match="`covariates` must name every covariate without NUL"):
+        History.from_dataframe(scores, covariates=table.iloc[:, [1]])
+    with pytest.raises(HistoryError, match="`groups` must name every group without NUL"):
+        History.from_dataframe(scores, groups=["x", "x", "y", name])
+
+
 @pytest.mark.parametrize("table", [[[0.1, 0.2]], {"a": {"code": 0.1}}, np.ones((3, 2)), None])
 def test_only_dataframes(table):
     with pytest.raises(HistoryError, match="`scores` must be a DataFrame of agents by skills, got"):
@@ -470,6 +507,14 @@ def test_empty_rows_and_columns_are_dropped_and_reported(fractions):
     assert history.skills == ("code", "math")
     assert history.groups == ("x",) * 4
     assert history.n_items.shape == history.values.shape
+
+
+def test_dropping_many_agents_is_quick(fractions):
+    empty = pd.DataFrame(np.nan, index=[f"e{i}" for i in range(20_000)], columns=fractions.columns)
+    started = time.perf_counter()
+    with pytest.warns(HistoryWarning, match="dropped agents"):
+        History.from_dataframe(pd.concat([fractions, empty]))
+    assert time.perf_counter() - started < 3.0
 
 
 @pytest.mark.parametrize("argument", ["scale", "descriptions", "n_items"])

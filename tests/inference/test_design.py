@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skillinfer_bayes import History
-from skillinfer_bayes.exceptions import InputError
+from skillinfer_bayes.exceptions import InputError, UnknownAgentError
 from skillinfer_bayes.inference.design import Design, plain_facts
 
 AGENTS = ("alpha", "beta", "gamma", "delta")
@@ -138,8 +138,31 @@ class TestReadingGroups:
         with pytest.raises(InputError, match=rf"one group per agent \(2\), got {len(form)}"):
             grouped.read(NEW, form)
 
+    def test_numbers_beside_a_gap_are_the_historys(self) -> None:
+        design = Design.of(history_with(groups=[1, 2, 1, 3]))
+        for form in (
+            pd.Series([2, None], index=list(NEW)),
+            [2.0, np.nan],
+            {"one": 2, "other": None},
+        ):
+            rows, unknown = design.read(NEW, form)
+            np.testing.assert_array_equal(rows, [[0, 1, 0], [0, 0, 0]])
+            assert unknown.tolist() == [False, True]
+
+    def test_a_name_that_is_no_agent_is_not_ignored(self, grouped) -> None:
+        with pytest.raises(UnknownAgentError, match=r"'on' in `groups`, .*nothing for \['one'\]"):
+            grouped.read(NEW, {"on": "south", "other": "north"})
+        with pytest.raises(InputError, match="name each agent once, got 'one' 2 times"):
+            grouped.read(NEW, pd.Series(["south", "north", "west"], index=[*NEW, "one"]))
+
+    def test_a_table_is_no_column(self, grouped) -> None:
+        with pytest.raises(InputError, match=r"got DataFrame; give .* itself: table\['family'\]"):
+            grouped.read(("family",), pd.DataFrame({"family": ["north"]}))
+
     def test_a_number_is_no_group(self, grouped) -> None:
-        with pytest.raises(InputError, match="`groups` must be text, a mapping or a sequence, got"):
+        with pytest.raises(
+            InputError, match=r"`groups` must be a mapping or Series by agent, .*, got 5; give"
+        ):
             grouped.read(NEW, 5)
 
 
