@@ -1,6 +1,7 @@
 """The chat protocol: requests sent with the `openai` client, answers and failures as plain data.
 
-Nothing that leaves this module holds the key: not an error, not a reply that repeats it.
+Nothing that leaves this module to be shown holds the key: not an error, not a reply that repeats
+it. Only what a decision is read from does, since a key may be a word of an agent's name.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ from skillinfer_bayes.routing.whole_answers import TOO_LARGE
 # Servers that need no key are often given a word such as "none": too short to be a secret, and
 # hiding it would only garble messages.
 SHORTEST_SECRET = 8
+# Parts of records that hold names which others are looked up by: they stay as they were given.
+NAMES = frozenset({"agent", "bayes_choice", "order", "weights", "observations"})
 KEY_SHAPE = re.compile(r"\b(?:sk|pk|key)-[\w*.-]+|(?i:bearer)\s+\S+")
 SERVER_MESSAGE_LENGTH = 300
 # What servers answer to a request that has something they do not know.
@@ -56,7 +59,7 @@ class Answer:
     Parameters
     ----------
     reply : str or None
-        What the model said, refusals included.
+        What the model said, refusals included, without the key.
     problem : str or None
         Why there is no usable reply; None where there is one.
     failed : bool
@@ -68,6 +71,8 @@ class Answer:
         The model by the server's own name.
     usage : mapping of str to int
         Tokens of the prompt and of the reply, where the server counts them.
+    raw : str or None
+        What the model said word for word, to read the decision from and never to show.
     """
 
     reply: str | None = None
@@ -77,6 +82,7 @@ class Answer:
     finish_reason: str | None = None
     served_model: str | None = None
     usage: Mapping[str, int] | None = None
+    raw: str | None = field(default=None, repr=False)
 
 
 class Chat:
@@ -129,7 +135,7 @@ class Chat:
             await self._client.close()
 
     def without_key(self, value: Any) -> Any:
-        """Blank out the key wherever it stands in a record: plain data and this package's own."""
+        """Blank out the key in a record's texts, as `blank_out` does."""
         return blank_out(getattr(self._client, "api_key", None), value)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
@@ -158,10 +164,10 @@ class Chat:
             return Answer(problem=problem, **told)
         told["finish_reason"] = self._text(getattr(choices[0], "finish_reason", None))
         message = getattr(choices[0], "message", None)
-        content = self._text(getattr(message, "content", None))
+        content = getattr(message, "content", None)
         refusal = self._text(getattr(message, "refusal", None))
-        if content is not None and content.strip():
-            return Answer(reply=content, **told)
+        if isinstance(content, str) and content.strip():
+            return Answer(reply=self.without_key(content), raw=content, **told)
         if refusal:
             problem = (
                 f"the model must decide, got a refusal: {self._hide(refusal)!r}; "
@@ -233,7 +239,7 @@ class Chat:
 
 
 def blank_out(key: object, value: Any) -> Any:
-    """Blank out a key in texts, plain data and this package's records.
+    """Blank out a key in texts, plain data and this package's records, but for names of agents.
 
     Parameters
     ----------
@@ -255,8 +261,8 @@ def blank_out(key: object, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(blank_out(key, one) for one in value)
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {one.name: blank_out(key, getattr(value, one.name)) for one in fields(value)}
-        return replace(value, **parts)
+        texts = [one.name for one in fields(value) if one.name not in NAMES]
+        return replace(value, **{name: blank_out(key, getattr(value, name)) for name in texts})
     return value
 
 

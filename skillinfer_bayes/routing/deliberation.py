@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from skillinfer_bayes.exceptions import DecisionError
@@ -164,11 +165,19 @@ def _read(answer: Answer, run: _Run) -> Choice | str:
     """Give the choice, or say in words why there is none."""
     if answer.problem is not None:
         return answer.problem
+    with suppress(DecisionError):
+        return read_reply(answer.raw or "", run.ids, run.manners.form)
+    cut_off = "the reply was cut off, keep it shorter; " * (answer.finish_reason == "length")
+    return f"{cut_off}{_problem(answer.reply or '', run)}"
+
+
+def _problem(reply: str, run: _Run) -> str:
+    """Say what is wrong with a reply, from its text without the key: messages show parts of it."""
     try:
-        return read_reply(answer.reply or "", run.ids, run.manners.form)
+        read_reply(reply, run.ids, run.manners.form)
     except DecisionError as error:
-        cut_off = "the reply was cut off, keep it shorter; " * (answer.finish_reason == "length")
-        return f"{cut_off}{error}"
+        return str(error)
+    return "the reply must keep to the form asked for, and does only without the key in it"
 
 
 def candidate_orders(

@@ -240,7 +240,7 @@ def prepare_job(
     try:
         eligible_or_error(field)
     except DecisionError as error:
-        record = blank_out(options.key, record_of(case) | {"agent": None})
+        record = record_of(blank_out(options.key, case)) | {"agent": None}
         raise DecisionError(blank_out(options.key, str(error)), record=record) from None
     plan = plan_prompt(
         wanted,
