@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from skillinfer_bayes.exceptions import HistoryError, MissingDependencyError
+from skillinfer_bayes.exceptions import HistoryError, HistoryWarning, MissingDependencyError
 from skillinfer_bayes.history.cells import read_labels
 
 EMPTY_CELLS = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "-"]
@@ -30,6 +31,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         Indexed by agent.
+
+    Warns
+    -----
+    HistoryWarning
+        If the agents' names look like scores.
 
     Raises
     ------
@@ -59,8 +65,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def _read_text(file: Path, separator: str) -> pd.DataFrame:
-    # pandas renames repeated columns, so the header is read as data first
-    header = pd.read_csv(file, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
+    # pandas renames repeated columns, so the header is read as data first; a skill may be 'NA'
+    texts: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""]}
+    header = pd.read_csv(file, sep=separator, header=None, nrows=1, **texts).iloc[0].str.strip()
     if len(header) < 2:
         raise HistoryError(
             f"`path` {str(file)!r} must have an agent column and skills separated by "
@@ -81,10 +88,25 @@ def _read_text(file: Path, separator: str) -> pd.DataFrame:
             # an agent may be called 'NA'; an empty name is none
             na_values={AGENT_COLUMN: [""], **dict.fromkeys(skills, EMPTY_CELLS)},
         )
-    return frame.set_index(AGENT_COLUMN).rename_axis(index=header.iloc[0])
+    return _indexed(frame, header.iloc[0]).rename_axis(index=header.iloc[0])
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
     frame = pd.read_parquet(file)
     unnamed = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
-    return frame.set_index(frame.columns[0]) if unnamed and frame.shape[1] else frame
+    return _indexed(frame, frame.columns[0]) if unnamed and frame.shape[1] else frame
+
+
+def _indexed(frame: pd.DataFrame, name: object) -> pd.DataFrame:
+    """Take the first column, of that name, for the agents'; say so where it looks like scores."""
+    agents = frame.iloc[:, 0]
+    values = pd.to_numeric(agents, errors="coerce")
+    if len(agents) and values.is_unique and (values.notna() & (values % 1 != 0)).all():
+        warnings.warn(
+            f"`path` should have the agents' names in its first column, got {name!r} with nothing "
+            f"but numbers such as {agents.iloc[0]}, which were taken for names; if {name!r} is a "
+            "skill, put a column of names in front",
+            HistoryWarning,
+            stacklevel=4,
+        )
+    return frame.set_index(frame.columns[0])

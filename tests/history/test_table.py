@@ -625,6 +625,43 @@ def test_csv_agents_stay_as_written(tmp_path):
     assert history.agents == ("1.10", "NA", " none")
 
 
+def test_csv_skills_may_be_called_like_empty_cells(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("model,NA,null,nan,None\na,1,0,1,0\nb,0,1,NA,\nc,1,1,0,1\n", encoding="utf-8")
+    history = History.from_csv(path)
+    assert history.skills == ("NA", "null", "nan", "None")
+    assert history.observed.sum() == 10
+
+
+def test_csv_skills_are_named_without_the_blanks_around(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("model, math , code one\na,1,0\nb,0,1\nc,1,1\n", encoding="utf-8")
+    assert History.from_csv(path).skills == ("math", "code one")
+    path.write_text("model,math, math\na,1,0\nb,0,1\nc,1,1\n", encoding="utf-8")
+    with pytest.raises(HistoryError, match="name each skill once, got 'math' 2 times"):
+        History.from_csv(path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_first_column_of_scores_is_reported(fractions, tmp_path, ending):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"history.{ending}"
+
+    def write(first):
+        table = fractions.assign(first=first)[["first", "code", "math"]]
+        table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path, index=False)
+
+    write([0.636, 0.27, 0.04, 0.016])
+    with pytest.warns(
+        HistoryWarning, match=r"in its first column, got 'first' with nothing but .* 0\.636, which"
+    ):
+        history = History.from_csv(path)
+    assert history.skills == ("code", "math")
+    for names in ([1, 2, 3, 4], [1.5, 2, 2.5, 3.5], ["1.5", "x", "2.5", "3.5"]):
+        write(names)
+        assert History.from_csv(path).n_agents == 4
+
+
 def test_csv_arguments_are_passed_on(scores, tmp_path):
     path = tmp_path / "history.csv"
     scores.assign(family=list("xxyz")).to_csv(path)
