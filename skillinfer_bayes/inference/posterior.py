@@ -213,6 +213,15 @@ class Posterior:
         """Draws of a number of the prior that was learned, (S,); None where there is none."""
         return self._flat(name) if name in self._dataset else None
 
+    def take(self, index: NDArray[np.intp]) -> Posterior:
+        """Give the draws at these positions (S,), some of them more than once, in place of all."""
+        found = self._dataset
+        drawn = {
+            str(name): (variable.dims, self._flat(str(name))[index].reshape(variable.shape))
+            for name, variable in found.data_vars.items()
+        }
+        return Posterior(xr.DataTree.from_dict({"posterior": xr.Dataset(drawn, found.coords)}))
+
     def _flat(self, name: str) -> FloatArray:
         values = self._dataset[name].values
         flat = np.ascontiguousarray(values.reshape(-1, *values.shape[2:]), dtype=np.float64)

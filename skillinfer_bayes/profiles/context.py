@@ -104,8 +104,9 @@ class Context:
                 f"`task` averages skills on different scales ({', '.join(sorted(labels))}); fit "
                 "the history with `normalize=True` to weigh them on a common 0-1 scale"
             )
-        total: FloatArray = weights / weights.sum()
-        return total
+        weights /= weights.max()  # the sum of huge weights is infinite
+        shares: FloatArray = weights / weights.sum()
+        return shares
 
     def to_task_units(self, scores: FloatArray) -> FloatArray:
         """Scores (..., K) in the units that match scores are given in."""

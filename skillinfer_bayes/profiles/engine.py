@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -27,9 +27,10 @@ from skillinfer_bayes.profiles.mixture import (
 from skillinfer_bayes.profiles.moments import (
     cornish_fisher,
     cornish_fisher_quantile,
+    expansion_sd,
     mixture_cumulants,
 )
-from skillinfer_bayes.profiles.reweighting import Resampled, resample
+from skillinfer_bayes.profiles.reweighting import resample
 from skillinfer_bayes.profiles.rows import CHUNK_CELLS, RowConditioner
 
 type FloatArray = NDArray[np.float64]
@@ -39,6 +40,7 @@ type Method = Literal["auto", "exact", "fast"]
 FAST_FROM = 50
 FAST_CLASSES_FROM = 10
 FAST_NODES = 9
+SEED_DIGITS = 9
 
 
 class Summary(NamedTuple):
@@ -58,7 +60,6 @@ class Engine:
     scales: Scales
     score_items: FloatArray
     """Items behind a score that would be measured, (K,); NaN where not known."""
-    _last_resampled: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def conditioner(self) -> RowConditioner | CellConditioner:
@@ -72,38 +73,35 @@ class Engine:
     ) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray, FloatArray | None]]:
         """Agents, means (S, a, K), sds (S, a or 1, K) and weights (S, a, 1) of the mixture."""
         rows = self.conditioner
-        by_class = self.posterior.by_class and not evidence.reweight
-        if by_class and isinstance(rows, RowConditioner):
+        if self.posterior.by_class and isinstance(rows, RowConditioner):
             yield from rows.all_classes(evidence, extra)
             return
         for agents, mean, sd in rows.components(evidence, extra):
-            if not evidence.reweight:
-                yield agents, mean, sd, None
-                continue
-            index = self._resampled(evidence).draws[:, agents, None]
-            wide = np.broadcast_to(sd, mean.shape)
-            yield (
-                agents,
-                np.take_along_axis(mean, index, axis=0),
-                np.take_along_axis(wide, index, axis=0),
-                None,
-            )
+            yield agents, mean, sd, None
 
-    def _resampled(self, evidence: Evidence) -> Resampled:
-        """Draws that the agents' own scores favour."""
+    def log_density(self, evidence: Evidence) -> FloatArray:
+        """Log density of the agents' scores under each posterior draw, (S, A), up to a constant.
+
+        Raises
+        ------
+        ConfigError
+            With a scale per cell, whose density has no closed form.
+        """
         if not isinstance(self.conditioner, RowConditioner):
             raise ConfigError(
                 "`reweight` must be False for tails 'cell', whose density has no closed form"
             )
-        if self._last_resampled.get("key") is not evidence:
-            self._last_resampled["key"] = evidence
-            self._last_resampled["value"] = resample(self.conditioner.log_density(evidence))
-        found: Resampled = self._last_resampled["value"]
-        return found
+        return self.conditioner.log_density(evidence)
 
     def khat(self, evidence: Evidence) -> FloatArray:
         """Tail shape of the agents' importance weights, (A,)."""
-        return self._resampled(evidence).khat
+        return resample(self.log_density(evidence)).khat
+
+    def _reweighted(self, evidence: Evidence) -> Iterator[tuple[Engine, Evidence]]:
+        """One agent after the other, each with the posterior draws that its own scores favour."""
+        for position, index in enumerate(resample(self.log_density(evidence)).draws.T):
+            alone = replace(evidence.take(slice(position, position + 1)), reweight=False)
+            yield replace(self, posterior=self.posterior.take(index)), alone
 
     def _extra_var(self, kind: Kind) -> FloatArray:
         """Variance that a new measurement adds to the latent skill, (K,)."""
@@ -116,6 +114,12 @@ class Engine:
     def _counted(self) -> NDArray[np.bool_]:
         """Skills whose future scores are proportions of a known number of items, (K,)."""
         return ~np.isnan(self.score_items) & self.scales.bounded
+
+    @cached_property
+    def _more_items(self) -> NDArray[np.int64]:
+        """Items whose binomial variance a repeated score of each counted skill has."""
+        items = np.rint(self.score_items[self._counted])
+        return np.rint(items / ITEM_VARIANCE_SHARE).astype(np.int64)
 
     def summarise(
         self,
@@ -136,13 +140,16 @@ class Engine:
         check_ci_prob(ci_prob)
         if method not in ("auto", "exact", "fast"):
             raise ConfigError(f"`method` must be 'auto', 'exact' or 'fast', got {method!r}")
+        if evidence.reweight and evidence.agents:
+            how: dict[str, Any] = {"ci_prob": ci_prob, "kind": kind, "method": "exact"}
+            each = [engine.summarise(one, **how) for engine, one in self._reweighted(evidence)]
+            return Summary(*(np.concatenate(part) for part in zip(*each, strict=True)))
         tails = (0.5 - 0.5 * ci_prob, 0.5 + 0.5 * ci_prob)
         result = Summary(*(np.empty(evidence.values.shape) for _ in range(4)))
         rows = self.conditioner
         few = FAST_CLASSES_FROM if self.posterior.by_class else FAST_FROM
         many = method == "fast" or (method == "auto" and len(evidence.agents) > few)
-        plain = not evidence.design.shape[1] and not evidence.reweight
-        if many and plain and isinstance(rows, RowConditioner):
+        if many and not evidence.design.shape[1] and isinstance(rows, RowConditioner):
             fill = self._fill_classes if self.posterior.by_class else self._fill_fast
             fill(rows, result, evidence, tails, kind)
         else:
@@ -165,8 +172,9 @@ class Engine:
         variance = (result.std[:, counted] / width) ** 2
         within = np.maximum(rate * (1.0 - rate) - variance, 0.0)
         within *= ITEM_VARIANCE_SHARE / self.score_items[counted]
-        # half of the doubled counts are odd, and half an item is rounded away
-        within += 0.5 * (0.5 / self.score_items[counted]) ** 2
+        # where the larger count is odd, half an item is rounded up or down
+        odd = 0.5 - 0.5 * (1.0 - 2.0 * rate) ** self._more_items
+        within += odd * (0.5 / self.score_items[counted]) ** 2
         result.std[:, counted] = width * np.sqrt(variance + within)
         size = max(1, CHUNK_CELLS // self.posterior.mean.size)
         for start in range(0, len(evidence.agents), size):
@@ -202,7 +210,8 @@ class Engine:
             shape = mixture_cumulants(
                 self.posterior.mean, given, group.values, self._extra_var(kind), widening
             )
-            at_nodes = np.stack([backward(cornish_fisher(z, shape)) for z in nodes])
+            unit = shape._replace(sd=shape.sd / expansion_sd(shape))
+            at_nodes = np.stack([backward(cornish_fisher(z, unit)) for z in nodes])
             mean = np.einsum("n,nak->ak", weights, at_nodes)
             variance = np.einsum("n,nak->ak", weights, (at_nodes - mean) ** 2)
             result.mean[rows], result.std[rows] = mean, np.sqrt(variance)
@@ -232,6 +241,9 @@ class Engine:
 
     def p_above(self, evidence: Evidence, thresholds: FloatArray, kind: Kind) -> FloatArray:
         """Probability that each skill lies above its threshold (K,) in score units: (A, K)."""
+        if evidence.reweight and evidence.agents:
+            weighed = self._reweighted(evidence)
+            return np.concatenate([each.p_above(one, thresholds, kind) for each, one in weighed])
         at = self.scales.to_working(thresholds)
         result = np.empty(evidence.values.shape)
         for agents, mean, sd, weight in self._components(evidence, self._extra_var(kind)):
@@ -241,18 +253,21 @@ class Engine:
             above = (self.draws(evidence, kind="score") > thresholds).mean(axis=0)
             result = np.where(self._counted, above, result)
         links = self.scales.links
-        if kind == "skill":  # no skill lies below what guessing scores
-            result = np.where(links.bounded & (thresholds < links.base), 1.0, result)
+        # no skill lies below what guessing scores, and no score but one of few items
+        guessed = links.bounded & (thresholds < links.base)
+        if kind == "score":
+            guessed &= ~self._counted
+        result = np.where(guessed, 1.0, result)
         return np.where(thresholds >= self.scales.upper, 0.0, result)
 
     def draws(self, evidence: Evidence, *, kind: Kind = "skill") -> FloatArray:
         """Joint posterior predictive draws in score units, (S, A, K)."""
+        if evidence.reweight and evidence.agents:
+            weighed = self._reweighted(evidence)
+            return np.concatenate([each.draws(one, kind=kind) for each, one in weighed], axis=1)
         n_draws, n_skills = self.posterior.mean.shape
         result = np.empty((n_draws, len(evidence.agents), n_skills))
         for agents, working in self.conditioner.draws(evidence, self._extra_var(kind)):
-            if evidence.reweight:
-                index = self._resampled(evidence).draws[:, agents, None]
-                working = np.take_along_axis(working, index, axis=0)
             result[:, agents] = self.scales.from_working(working)
         if kind == "score" and self._counted.any():
             for position in range(len(evidence.agents)):
@@ -266,13 +281,15 @@ class Engine:
         numbers alone and in a table.
         """
         links, counted = self.scales.links, self._counted
-        seed = hashlib.sha256(evidence.values[position].tobytes()).digest()[:8]
+        # repeated scores are pooled, which may change the last digit; 0.0 is for a negative zero
+        known = evidence.values[position].round(SEED_DIGITS) + 0.0
+        seed = hashlib.sha256(known.tobytes()).digest()[:8]
         rng = np.random.default_rng([self.posterior.seed, int.from_bytes(seed)])
-        items = np.rint(self.score_items[counted])
-        # a binomial of more items has the smaller variance; rounding gives possible counts back
-        more = np.rint(items / ITEM_VARIANCE_SHARE).astype(np.int64)
+        items, more = np.rint(self.score_items[counted]), self._more_items
+        # a binomial of more items has the smaller variance; rounding up as often as down gives
+        # possible counts back and leaves the mean
         share = rng.binomial(more, links.share_of_items(scores)[:, counted]) / more
-        hits = np.rint(share * items)
+        hits = np.floor(share * items + rng.random(share.shape))
         measured = scores.copy()
         measured[:, counted] = links.floor[counted] + links.span[counted] * hits / items
         return measured

@@ -4,12 +4,14 @@ Given the population, agents are independent. `Profiles.draws` lends every agent
 numbers, which takes noise out of differences between means, but makes agents with the same
 skills observed move together: whether one beats another must not be read off those draws. Here
 agents share the posterior draw and nothing else. An agent's numbers are seeded by the population
-and its name, so they do not depend on which other agents are in the table.
+and its name, so they do not depend on which other agents are in the table: but for profiles that
+weigh the posterior draws, which are then weighed by the scores of all of them together.
 """
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,13 +20,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from skillinfer_bayes.exceptions import InputError, PopulationMismatchError
+from skillinfer_bayes.exceptions import InputError, ObservationWarning, PopulationMismatchError
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.profiles.context import Context
 from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.profile import Profile
 from skillinfer_bayes.profiles.profiles import Profiles
+from skillinfer_bayes.profiles.reweighting import LARGEST_KHAT, resample
 from skillinfer_bayes.profiles.task import Task
 
 type FloatArray = NDArray[np.float64]
@@ -94,6 +97,11 @@ def read_members(profiles: Mapping[str, Any]) -> Members:
         If there is no profile, or one that a `Population` did not make.
     PopulationMismatchError
         If the profiles belong to several populations.
+
+    Warns
+    -----
+    ObservationWarning
+        If the scores of all profiles together weigh the posterior draws too unevenly.
     """
     given: object = profiles
     if not isinstance(given, Mapping) or not len(given):
@@ -109,8 +117,32 @@ def read_members(profiles: Mapping[str, Any]) -> Members:
         }
     else:
         context, evidences = _contents(profiles)
+    if any(evidence.reweight for evidence in evidences.values()):
+        context, evidences = _weighed_together(context, evidences)
     members = (Member(agent, evidence, context) for agent, evidence in evidences.items())
     return Members(context, tuple(members))
+
+
+def _weighed_together(
+    context: Context, evidences: Mapping[str, Evidence]
+) -> tuple[Context, dict[str, Evidence]]:
+    """Take the posterior draws that the scores of all agents that weigh them favour.
+
+    What agents share is one population, so that one of them cannot have other draws than the rest.
+    """
+    weighing = [evidence for evidence in evidences.values() if evidence.reweight]
+    log_density = sum(context.engine.log_density(evidence) for evidence in weighing)
+    found = resample(np.asarray(log_density))
+    if found.khat[0] > LARGEST_KHAT:
+        warnings.warn(
+            f"the scores of {len(weighing)} agents together weigh the posterior draws too unevenly "
+            f"(k-hat {found.khat[0]:.2f}, at most {LARGEST_KHAT} can be trusted); compare fewer of "
+            "them, or make the profiles without `reweight`",
+            ObservationWarning,
+            stacklevel=3,
+        )
+    weighed = replace(context, posterior=context.posterior.take(found.draws[:, 0]))
+    return weighed, {agent: replace(one, reweight=False) for agent, one in evidences.items()}
 
 
 def _contents(profiles: Mapping[str, Any]) -> tuple[Context, dict[str, Evidence]]:

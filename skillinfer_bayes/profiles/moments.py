@@ -155,6 +155,17 @@ def cornish_fisher(z: float, cumulants: Cumulants) -> FloatArray:
     return shaped
 
 
+def expansion_sd(cumulants: Cumulants) -> FloatArray:
+    """Give the standard deviation of the expansion for a standard mixture of this shape, (A, K).
+
+    In Hermite polynomials, whose squares have the expectations 1, 2 and 6, it is
+    ``(1 - s^2 / 36) H1 + s / 6 H2 + (k / 24 - s^2 / 18) H3``, for skewness s and excess k.
+    """
+    skew, excess = cumulants.skewness, cumulants.excess_kurtosis
+    first, second, third = 1.0 - skew**2 / 36.0, skew / 6.0, excess / 24.0 - skew**2 / 18.0
+    return np.asarray(np.sqrt(first**2 + 2.0 * second**2 + 6.0 * third**2))
+
+
 def cornish_fisher_quantile(probability: float, cumulants: Cumulants) -> FloatArray:
     """Approximate quantile of the mixture, (A, K)."""
     return cornish_fisher(float(ndtri(probability)), cumulants)

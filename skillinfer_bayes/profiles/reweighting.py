@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 type FloatArray = NDArray[np.float64]
 
+#: Largest shape of the weights' tail that can be trusted (section 3 of the paper above).
+LARGEST_KHAT = 0.7
+
 
 class Resampled(NamedTuple):
     """Draws to use instead of all draws.

@@ -214,7 +214,12 @@ def _checked_weights(
             "`weights` must name at least one skill, got an empty mapping; "
             "write for example {'math': 1.0}"
         )
-    return tuple(_checked_weight(skill, weight) for skill, weight in weights.items())
+    pairs = [_checked_weight(skill, weight) for skill, weight in weights.items()]
+    names = [name for name, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise TaskError(f"`weights` must name each skill once, got {twice[0]!r} twice; keep one")
+    return tuple(pairs)
 
 
 def _checked_weight(skill: str | Skill, weight: float) -> tuple[str, float]:
@@ -237,7 +242,10 @@ def _is_finite_number(value: object) -> bool:
     # A bool is a number to Python; as a score or weight it is far more often a mistake.
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
 
 
 def _check_name(argument: str, name: object, error: type[InputError]) -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from example_tables import SKILLS, table_of
+from scipy.stats import binom
 
-from skillinfer_bayes import History, Population, Profiles
+from skillinfer_bayes import History, Population, Profiles, Scale
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.profiles.engine import FAST_FROM
-from skillinfer_bayes.testing import fake_population, simulate_history
+from skillinfer_bayes.testing import fake_population, population_of_draws, simulate_history
 
 SUMMARIES = ["mean", "std", "lower", "upper"]
 
@@ -132,6 +133,71 @@ def test_a_proportion_of_few_items_is_measured_in_steps(counted_population) -> N
     np.testing.assert_allclose(score["std"], np.sqrt(skill["std"] ** 2 + within), rtol=0.02)
     ends = score[["lower", "upper"]].to_numpy()
     np.testing.assert_allclose(ends * 20, np.round(ends * 20), atol=1e-9)
+
+
+@pytest.mark.parametrize("n_items", [3, 4, 15, 16])
+def test_a_proportion_of_few_items_is_not_rounded_one_way(n_items) -> None:
+    """All posterior draws know the rate: .95, near enough to the bound for rounding to show."""
+    rng = np.random.default_rng(5)
+    right = rng.binomial(n_items, 0.95, (40, 2))
+    right[:2] = [[n_items, n_items - 1], [n_items - 1, n_items]]
+    scores = pd.DataFrame(right / n_items, columns=["a", "b"], index=[f"m{i}" for i in range(40)])
+    history = History.from_dataframe(scores, n_items=n_items)
+    n_draws = 20_000
+    mean = np.broadcast_to(history.scales.to_working(np.full(2, 0.95)), (1, n_draws, 2))
+    covariance = np.broadcast_to(1e-8 * np.eye(2), (1, n_draws, 2, 2))
+    profile = population_of_draws(history, mean.copy(), covariance.copy()).profile()
+    drawn = profile.draws(kind="score").sel(skill="a").values
+    hits = np.rint(drawn * n_items)
+    np.testing.assert_allclose(drawn, hits / n_items)
+    # half of the binomial variance, and half an item up or down where the doubled count is odd
+    odd = binom(2 * n_items, 0.95).pmf(np.arange(1, 2 * n_items, 2)).sum()
+    variance = 0.5 * 0.95 * 0.05 / n_items + odd * (0.5 / n_items) ** 2
+    assert drawn.mean() == pytest.approx(0.95, abs=5 * np.sqrt(variance / n_draws))
+    assert drawn.std() == pytest.approx(np.sqrt(variance), rel=0.03)
+    expected = profile.predict("a", kind="score")
+    assert expected["mean"] == pytest.approx(0.95, abs=1e-3)
+    assert expected["std"] == pytest.approx(np.sqrt(variance), rel=0.01)
+    # a doubled count that is one short is rounded up as often as down
+    doubled = binom(2 * n_items, 0.95)
+    all_right = doubled.pmf(2 * n_items) + 0.5 * doubled.pmf(2 * n_items - 1)
+    assert (hits == n_items).mean() == pytest.approx(all_right, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["skill", "score"])
+def test_nobody_is_predicted_below_chance(kind) -> None:
+    rng = np.random.default_rng(0)
+    scores = np.clip(rng.normal(0.35, 0.15, (30, 3)), 0.15, 1.0)
+    table = pd.DataFrame(scores, columns=list("abc"), index=[f"m{i}" for i in range(30)])
+    history = History.from_dataframe(table, scale=Scale.multiple_choice(4))
+    profile = fake_population(history, draws=200).profile().observe("a", 0.22)
+    assert float(profile.draws(kind=kind).min()) >= 0.25
+    assert profile.p_above("b", 0.2499, kind=kind) == 1.0
+    assert 0.0 < profile.p_above("b", 0.3, kind=kind) < 1.0
+
+
+def test_the_fast_way_keeps_the_standard_deviation_of_unbounded_skills() -> None:
+    simulation = simulate_history(40, 3, bounded=False, random_seed=4)
+    history = History.from_dataframe(simulation.scores, scale="unbounded")
+    population = fake_population(history, draws=400, tails="agent")
+    table = simulation.scores.head(6).assign(skill_2=np.nan)
+    exact, fast = (population.profiles(table).to_dataset(method=how) for how in ("exact", "fast"))
+    np.testing.assert_allclose(fast["mean"], exact["mean"], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(fast["std"], exact["std"], rtol=1e-6)
+
+
+def test_counted_scores_are_the_same_alone_and_in_a_table() -> None:
+    scores = (table_of(60, seed=3) * 50).round() / 50
+    population = fake_population(History.from_dataframe(scores, n_items=50), draws=60)
+    # .7 of 30 items is no binary fraction: pooling one measurement may change its last digit
+    table = pd.DataFrame({"code": [0.4, 0.1], "math": [0.7, 0.3]}, index=["x", "y"])
+    profiles = population.profiles(table, n_items=30)
+    for agent, row in table.iterrows():
+        profile = population.profile(agent)
+        for skill, score in row.items():
+            profile.observe(skill, score, n_items=30)
+        found = profile.draws(kind="score").sel(agent=agent)
+        np.testing.assert_allclose(found, profiles.draws(kind="score").sel(agent=agent), atol=1e-9)
 
 
 def test_draws_are_the_same_each_time_and_alone_or_in_a_table(population, rng) -> None:

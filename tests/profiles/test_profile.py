@@ -236,6 +236,21 @@ class TestMatchScore:
         with pytest.raises(ThresholdError, match=r"the scale of skill 'math', got 80; did you"):
             profile.p_above("math", 80)
 
+    def test_weights_may_be_huge(self, profile) -> None:
+        huge = profile.match_score({"math": 1e308, "code": 1e308})
+        assert huge == profile.match_score({"math": 1.0, "code": 1.0})
+
+    @pytest.mark.parametrize(
+        ("task", "message"),
+        [
+            ({"math": 1.0, Skill("math"): 3.0}, "must name each skill once, got 'math' twice"),
+            ({"math": 10**400}, "must be finite numbers"),
+        ],
+    )
+    def test_weights_that_cannot_be_told_are_refused(self, profile, task, message) -> None:
+        with pytest.raises(TaskError, match=message):
+            profile.match_score(task)
+
     @pytest.mark.parametrize("task", [{}, {"math": 0.0}, {"math": -1.0}, {"math": np.inf}])
     def test_a_task_needs_positive_weights(self, profile, task) -> None:
         with pytest.raises(TaskError, match="`weights` must"):

@@ -8,6 +8,8 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from skillinfer_bayes import History
+from skillinfer_bayes.exceptions import ObservationWarning
+from skillinfer_bayes.profiles.joint import joint_draws, read_members
 from skillinfer_bayes.profiles.reweighting import resample
 from skillinfer_bayes.testing import population_of_draws
 
@@ -61,6 +63,59 @@ def test_tables_and_profiles_agree_and_carry_khat(two_explanations) -> None:
         draws = profiles.draws().sel(agent=agent, skill="b")
         assert float(draws.mean()) == pytest.approx(profiles[agent].mean("b"), abs=0.05)
     assert "khat" not in two_explanations.profiles(table).to_dataset()
+
+
+def test_draws_that_are_taken_often_do_not_repeat_their_noise(two_explanations) -> None:
+    # far from both explanations, so that a few draws have all the weight
+    profile = two_explanations.profile(reweight=True).observe("a", 5.0)
+    draws = profile.draws().sel(skill="b").values.reshape(-1)
+    assert len(np.unique(draws)) == len(draws)
+    row = profile.predict("b")
+    assert draws.mean() == pytest.approx(row["mean"], abs=5 * row["std"] / np.sqrt(len(draws)))
+    assert draws.std() == pytest.approx(row["std"], rel=0.15)
+    assert (draws > row["mean"]).mean() == pytest.approx(profile.p_above("b", row["mean"]), abs=0.1)
+
+
+def test_agents_keep_sharing_the_population_when_draws_are_weighed(rng) -> None:
+    """The population's mean is uncertain, and moves two agents together."""
+    n_draws = 2000
+    means = 2.0 * rng.standard_normal((n_draws, 1)) + np.zeros((n_draws, 2))
+    covariances = np.broadcast_to(0.1 * np.eye(2), (n_draws, 2, 2))
+    scores = pd.DataFrame({"a": [-1.0, 0.0, 1.0], "b": [1.0, -1.0, 0.0]}, index=["x", "y", "z"])
+    history = History.from_dataframe(scores, scale="unbounded")
+    population = population_of_draws(history, means[None], covariances[None].copy())
+    observed = {"first": 0.4, "second": 1.0}
+    profiles = {
+        name: population.profile(name, reweight=True).observe("a", score)
+        for name, score in observed.items()
+    }
+    group = read_members(profiles)
+    first, second = joint_draws(profiles).sel(skill="b").values.reshape(-1, 2).T
+    # a and b are independent given the mean: b is the mean, given both scores, and its own spread
+    precision = 1.0 / 4.0 + 2.0 / (0.1 + 0.05**2)
+    centre = 1.4 / (0.1 + 0.05**2) / precision
+    for drawn in (first, second):
+        assert drawn.mean() == pytest.approx(centre, abs=0.06)
+        assert drawn.var() == pytest.approx(1.0 / precision + 0.1, rel=0.12)
+    assert (first - second).std() == pytest.approx(np.sqrt(0.2), rel=0.1)
+    assert not any(member.evidence.reweight for member in group.members)
+    backwards = dict(reversed(profiles.items()))
+    np.testing.assert_allclose(
+        joint_draws(backwards).sel(agent="first"), joint_draws(profiles).sel(agent="first")
+    )
+
+
+def test_weights_of_all_agents_that_cannot_be_trusted_are_said(rng) -> None:
+    means = rng.standard_normal((400, 2))
+    covariances = np.broadcast_to(0.1 * np.eye(2), (400, 2, 2))
+    scores = pd.DataFrame({"a": [-1.0, 0.0, 1.0], "b": [1.0, -1.0, 0.0]}, index=["x", "y", "z"])
+    history = History.from_dataframe(scores, scale="unbounded")
+    population = population_of_draws(history, means[None], covariances[None].copy())
+    profiles = {
+        name: population.profile(name, reweight=True).observe("a", 4.0) for name in ("x", "y", "z")
+    }
+    with pytest.warns(ObservationWarning, match=r"of 3 agents together .*\(k-hat \d"):
+        read_members(profiles)
 
 
 def test_it_survives_json(two_explanations) -> None:
