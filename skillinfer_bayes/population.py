@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from skillinfer_bayes.exceptions import InputError
 from skillinfer_bayes.fit_options import read_priors, read_settings
+from skillinfer_bayes.history.facts import read_descriptions
 from skillinfer_bayes.history.scales import Scales, ScaleSpec
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
@@ -331,18 +333,13 @@ class Population:
 
         Raises
         ------
-        UnknownSkillError
-            If a name is not a skill.
+        UnknownSkillError, InputError
+            If a name is not a skill, or the descriptions are neither a mapping nor skills.
         """
-        given = (
-            dict(descriptions)
-            if isinstance(descriptions, Mapping)
-            else {skill.name: skill.description for skill in descriptions}
-        )
-        texts = list(self.history.skill_descriptions)
-        for name, text in given.items():
-            texts[self.scales.index(name)] = str(text)
-        return replace(self, history=replace(self.history, skill_descriptions=tuple(texts)))
+        by_name = isinstance(descriptions, Mapping | pd.Series)
+        given = descriptions if by_name else _texts_of(descriptions)
+        texts = read_descriptions(given, self.history.skills, self.history.skill_descriptions)
+        return replace(self, history=replace(self.history, skill_descriptions=texts))
 
     def correlation(self) -> xr.Dataset:
         """Posterior mean and standard deviation of the correlations between skills.
@@ -389,3 +386,13 @@ class Population:
         rows, columns = self.history.values.shape
         draws = f"{self.posterior.n_chains} x {self.posterior.n_draws} draws"
         return f"Population({self.population_id}, {rows} agents x {columns} skills, {draws})"
+
+
+def _texts_of(skills: Any) -> dict[str, str]:
+    found = list(skills) if isinstance(skills, Iterable) else [skills]
+    if not all(isinstance(skill, Skill) for skill in found):
+        raise InputError(
+            f"`descriptions` must map skills to texts, or hold Skills, got {skills!r}; "
+            "write for example {'math': 'Solves equations'}"
+        )
+    return {skill.name: skill.description for skill in found}

@@ -145,8 +145,18 @@ class TestAsking:
         assert population.skills[0].description == ""
         assert again.population_id == population.population_id
         assert again.profile().descriptions == {"skill_0": "adds up", "skill_2": "draws"}
-        with pytest.raises(UnknownSkillError, match=r"'skil_0'; did you mean 'skill_0'\?"):
+        with pytest.raises(UnknownSkillError, match=r"'skil_0' in .*; did you mean 'skill_0'\?"):
             population.describe_skills({"skil_0": "?"})
+
+    def test_a_missing_description_is_not_given(self, population) -> None:
+        described = population.describe_skills({"skill_0": "adds up", "skill_1": None})
+        again = described.describe_skills({"skill_0": np.nan, "skill_2": pd.NA})
+        assert again.history.descriptions == {"skill_0": "adds up"}
+
+    @pytest.mark.parametrize("given", [["skill_0"], "skill_0", 5])
+    def test_names_alone_describe_nothing(self, population, given) -> None:
+        with pytest.raises(InputError, match="`descriptions` must map skills to texts, or hold"):
+            population.describe_skills(given)
 
     def test_does_not_change(self, population) -> None:
         with pytest.raises(FrozenInstanceError, match="history"):
