@@ -7,7 +7,6 @@ should weigh are no limits; they go to the orchestrating model as text.
 from __future__ import annotations
 
 import math
-import numbers
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from skillinfer_bayes.routing.constraint_grammar import (
 )
 from skillinfer_bayes.routing.interfaces import BatchMatcher, ProfileLike
 from skillinfer_bayes.routing.labels import agent_label, one_line
+from skillinfer_bayes.routing.metadata_values import is_missing, is_number, plain_value
 
 __all__ = [
     "Constraint",
@@ -199,11 +199,13 @@ def _metadata_reasons(
 
 def _metadata_problem(limit: MetadataLimit, value: object) -> str | None:
     """Why a value does not meet a limit; None where it does."""
-    if value is None or (isinstance(value, numbers.Real) and math.isnan(value)):
+    value = plain_value(value)
+    if is_missing(value):
         return "it is not known"
-    same_kind = _is_number(value) if _is_number(limit.value) else type(value) is type(limit.value)
+    numeric = is_number(limit.value)
+    same_kind = is_number(value) if numeric else isinstance(value, type(limit.value))
     if not same_kind:
-        wanted = "a number" if _is_number(limit.value) else type(limit.value).__name__
+        wanted = "a number" if numeric else type(limit.value).__name__
         return f"it is {_shown(value)}, which is not {wanted}"
     return None if SYMBOLS[limit.comparison](value, limit.value) else f"it is {_shown(value)}"
 
@@ -282,9 +284,5 @@ def _is_observed(profile: ProfileLike, skill: str) -> bool:
     return bool(profile.predict(skill)["source"] == "observed")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def _shown(value: object) -> str:
-    return one_line(repr(value) if isinstance(value, str) else str(value))
+    return one_line(repr(str(value)) if isinstance(value, str) else str(value))

@@ -9,6 +9,12 @@ from decimal import Decimal
 
 from skillinfer_bayes.exceptions import MetadataError, closest_match_hint
 from skillinfer_bayes.routing.labels import one_line
+from skillinfer_bayes.routing.metadata_values import (
+    check_by_agent,
+    is_missing,
+    is_number,
+    plain_value,
+)
 
 # Shown first, in this order: key -> (label, text before the number, text after it).
 KNOWN_METADATA = {
@@ -45,12 +51,7 @@ def check_metadata(
     if metadata is None:
         return {}
     names = list(agents)
-    given: object = metadata
-    if not isinstance(given, Mapping):
-        raise MetadataError(
-            f"`metadata` must map agents to mappings, got {metadata!r}; write for example "
-            "{'agent-a': {'cost_per_1k': 0.005}}"
-        )
+    check_by_agent(metadata)
     for name in metadata:
         if name not in names:
             raise MetadataError(
@@ -71,7 +72,7 @@ def check_metadata(
         for key, value in metadata[name].items():
             _check_showable(name, key, value)
         for key in KNOWN_METADATA:
-            _check_not_negative(name, key, metadata[name].get(key))
+            _check_not_negative(name, key, plain_value(metadata[name].get(key)))
     return {name: metadata[name] for name in names}
 
 
@@ -156,7 +157,7 @@ def _check_showable(name: str, key: object, value: object) -> None:
 
 
 def _check_not_negative(name: str, key: str, value: object) -> None:
-    if _is_number(value) and value < 0:  # type: ignore[operator]
+    if is_number(value) and value < 0:  # type: ignore[operator]
         raise MetadataError(
             f"`metadata` must not be negative, got {value!r} for {key!r} of agent {name!r}; "
             "correct the number, or use None if it is not known"
@@ -164,15 +165,11 @@ def _check_not_negative(name: str, key: str, value: object) -> None:
 
 
 def _with_unit(value: object, before: str, after: str) -> str:
-    if not _is_number(value):
+    value = plain_value(value)
+    if is_missing(value) or not is_number(value):
         return _value_text(value)
     finite = math.isfinite(value)  # type: ignore[arg-type]
     return f"{before}{_value_text(value)}{after}" if finite else "unlimited"
-
-
-def _is_number(value: object) -> bool:
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and not _is_missing(value)
 
 
 def _readable_key(key: object) -> str:
@@ -181,7 +178,8 @@ def _readable_key(key: object) -> str:
 
 
 def _value_text(value: object) -> str:
-    if _is_missing(value):
+    value = plain_value(value)
+    if is_missing(value):
         return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -197,7 +195,3 @@ def _number_text(number: float) -> str:
         return str(int(number))
     # Six digits, but never "3e-05": a model may misread an exponent.
     return format(Decimal(f"{number:.6g}"), "f")
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, numbers.Real) and math.isnan(value))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError, MetadataError, closest_match_hint
+from skillinfer_bayes.routing.metadata_values import is_number, plain_value
 
 type FloatArray = NDArray[np.float64]
 type UtilityFunction = Callable[[FloatArray, Mapping[str, object]], FloatArray]
@@ -182,11 +182,10 @@ def _one_agent(
 
 
 def _number(facts: Mapping[str, object], key: str) -> float:
-    value = facts.get(key)
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+    value = plain_value(facts.get(key))
+    if not is_number(value) or not math.isfinite(value):  # type: ignore[arg-type]
         hint = f"; {closest_match_hint(key, facts)}" if key not in facts and facts else ""
-        found = repr(value) if key in facts else "nothing"
+        found = repr(facts[key]) if key in facts else "nothing"
         raise MetadataError(
             f"`metadata` must hold a finite number for {key!r}, which the utility counts, got "
             f"{found}{hint or '; add it, or leave the agent out'}"
@@ -195,7 +194,6 @@ def _number(facts: Mapping[str, object], key: str) -> float:
 
 
 def _checked_weight(name: str, value: object) -> float:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+    if not is_number(value) or not math.isfinite(value):  # type: ignore[arg-type]
         raise ConfigError(f"`{name}` of a utility must be a finite number, got {value!r}")
     return float(value)  # type: ignore[arg-type]

@@ -1,0 +1,79 @@
+"""Metadata as numpy, pandas and `decimal` hold them: judged and shown like Python's own."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from stand_in import StandInProfile
+
+from skillinfer_bayes.exceptions import MetadataError
+from skillinfer_bayes.routing.constraints import apply_constraints
+from skillinfer_bayes.routing.prompt import build_prompt
+from skillinfer_bayes.routing.utility import Utility
+
+AGENTS = {name: StandInProfile({"math": (0.5, 0.1)}) for name in "abc"}
+TASK = {"math": 1.0}
+
+
+def eligible(limit, *values):
+    metadata = {name: {"fact": value} for name, value in zip("abc", values, strict=True)}
+    return apply_constraints(limit, AGENTS, metadata).eligible
+
+
+@pytest.mark.parametrize(
+    ("limit", "values"),
+    [
+        ("fact == true", (np.True_, np.False_, pd.NA)),
+        ('fact == "x"', (np.str_("x"), np.str_("y"), pd.NaT)),
+        ("fact <= 0.1", (Decimal("0.1"), Decimal("0.2"), Decimal("sNaN"))),
+        ("fact < 3", (np.int64(2), np.float32(3), np.float64("nan"))),
+        ("fact < 3", (2, 10**400, None)),
+    ],
+)
+def test_limits(limit, values):
+    assert eligible(limit, *values) == ("a",)
+
+
+def test_reasons():
+    metadata = {"a": {"fact": np.str_("x")}, "b": {"fact": np.True_}, "c": {"fact": pd.NA}}
+    found = apply_constraints("fact < 3", AGENTS, metadata).excluded
+    assert [reasons[0].split("; ")[1] for reasons in found.values()] == [
+        "it is 'x', which is not a number",
+        "it is True, which is not a number",
+        "it is not known",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (np.True_, "yes"),
+        (np.False_, "no"),
+        (pd.NA, "unknown"),
+        (pd.NaT, "unknown"),
+        (Decimal("NaN"), "unknown"),
+        (Decimal("1e-7"), "0.0000001"),
+        (Decimal("12"), "12"),
+    ],
+)
+@pytest.mark.parametrize("compact", [False, True])
+def test_shown_in_the_prompt(value, shown, compact):
+    text = build_prompt(TASK, {"a": AGENTS["a"]}, {"a": {"fact": value}}, compact=compact)
+    assert (f"\t{shown}\n" if compact else f"  Fact: {shown}\n") in text
+
+
+def test_a_cost_with_its_unit():
+    text = build_prompt(TASK, {"a": AGENTS["a"]}, {"a": {"cost_per_1k": Decimal("0.005")}})
+    assert "Cost: $0.005/1k tokens" in text
+    with pytest.raises(MetadataError, match="must not be negative"):
+        build_prompt(TASK, {"a": AGENTS["a"]}, {"a": {"cost_per_1k": Decimal(-1)}})
+
+
+def test_a_utility_counts_a_decimal():
+    utility = Utility(cost=10.0)
+    assert utility(np.array(0.8), {"cost_per_1k": Decimal("0.01")}) == pytest.approx(0.7)
+    with pytest.raises(MetadataError, match="finite number for 'cost_per_1k'.*got <NA>"):
+        utility(np.array(0.8), {"cost_per_1k": pd.NA})
