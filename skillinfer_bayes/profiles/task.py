@@ -214,12 +214,7 @@ def _checked_weights(
             "`weights` must name at least one skill, got an empty mapping; "
             "write for example {'math': 1.0}"
         )
-    pairs = [_checked_weight(skill, weight) for skill, weight in weights.items()]
-    names = [name for name, _ in pairs]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise TaskError(f"`weights` must name each skill once, got {twice[0]!r} twice; keep one")
-    return tuple(pairs)
+    return tuple(_checked_weight(skill, weight) for skill, weight in weights.items())
 
 
 def _checked_weight(skill: str | Skill, weight: float) -> tuple[str, float]:

@@ -240,16 +240,9 @@ class TestMatchScore:
         huge = profile.match_score({"math": 1e308, "code": 1e308})
         assert huge == profile.match_score({"math": 1.0, "code": 1.0})
 
-    @pytest.mark.parametrize(
-        ("task", "message"),
-        [
-            ({"math": 1.0, Skill("math"): 3.0}, "must name each skill once, got 'math' twice"),
-            ({"math": 10**400}, "must be finite numbers"),
-        ],
-    )
-    def test_weights_that_cannot_be_told_are_refused(self, profile, task, message) -> None:
-        with pytest.raises(TaskError, match=message):
-            profile.match_score(task)
+    def test_weights_beyond_any_float_are_refused(self, profile) -> None:
+        with pytest.raises(TaskError, match="must be finite numbers"):
+            profile.match_score({"math": 10**400})
 
     @pytest.mark.parametrize("task", [{}, {"math": 0.0}, {"math": -1.0}, {"math": np.inf}])
     def test_a_task_needs_positive_weights(self, profile, task) -> None:
