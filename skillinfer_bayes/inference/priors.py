@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -40,10 +42,17 @@ CLASS_AGENTS_FROM = 15
 COVARIANCES: tuple[str, ...] = get_args(Covariance.__value__)
 TAILS: tuple[str, ...] = get_args(Tails.__value__)
 SAMPLERS: tuple[str, ...] = get_args(Sampler.__value__)
+# Samplers keep a seed in 64 bits.
+LARGEST_SEED = 2**64 - 1
 
 
-def _from_dict[T](cls: type[T], given: Mapping[str, Any]) -> T:
+def _from_dict[T](cls: type[T], given: Mapping[str, Any], argument: str, example: str) -> T:
     """Build a frozen config from a mapping; a key that is no field is an error."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"`{argument}` must be a {cls.__name__} or a mapping, got {given!r}; write for "
+            f"example {example}"
+        )
     known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in given:
         if key not in known:
@@ -53,18 +62,25 @@ def _from_dict[T](cls: type[T], given: Mapping[str, Any]) -> T:
 
 
 def _require(config: object, name: str, *, low: float, strict: bool = False) -> None:
+    """Check a number, and keep it as a plain one."""
     value = getattr(config, name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    too_low = is_number and (value <= low if strict else value < low)
-    if not is_number or not math.isfinite(value) or too_low:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if is_number and not isinstance(value, int) else value
+    finite = is_number and abs(number) <= sys.float_info.max
+    if not finite or (number <= low if strict else number < low):
         bound = f"above {low:g}" if strict else f"at least {low:g}"
         raise ConfigError(f"`{name}` must be a finite number {bound}, got {value!r}")
+    object.__setattr__(config, name, number)
 
 
-def _require_count(config: object, name: str, *, low: int) -> None:
+def _require_count(config: object, name: str, *, low: int, most: int | None = None) -> None:
+    """Check a whole number, and keep it as a plain one."""
     value = getattr(config, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"`{name}` must be a whole number of at least {low}, got {value!r}")
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < low or (most is not None and value > most):
+        bound = f"of at least {low}" if most is None else f"from {low} to {most}"
+        raise ConfigError(f"`{name}` must be a whole number {bound}, got {value!r}")
+    object.__setattr__(config, name, int(value))
 
 
 def _classes_show(n_skills: int, n_scores: int | None) -> bool:
@@ -190,15 +206,15 @@ class Priors:
         if self.tails not in TAILS:
             hint = closest_match_hint(self.tails, TAILS)
             raise ConfigError(f"`tails` must be one of {', '.join(TAILS)}; {hint}")
-        if self.tails == "cell" and self.covariance not in ("auto", "factor"):
-            raise ConfigError(
-                f"`tails='cell'` needs `covariance='factor'`, got {self.covariance!r}; "
-                "use `tails='agent'`"
-            )
         if self.covariance == "factor_iw" and self.tails not in ("auto", "normal"):
             raise ConfigError(
                 f"`covariance='factor_iw'` needs `tails='normal'`, got {self.tails!r}; "
                 "use `covariance='factor'`"
+            )
+        if self.tails == "cell" and self.covariance not in ("auto", "factor"):
+            raise ConfigError(
+                f"`tails='cell'` needs `covariance='factor'`, got {self.covariance!r}; "
+                "use `tails='agent'`"
             )
         if self.rank is not None:
             _require_count(self, "rank", low=1)
@@ -214,7 +230,7 @@ class Priors:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
         """Read priors from a mapping; ConfigError on an unknown key."""
-        return _from_dict(cls, given)
+        return _from_dict(cls, given, "priors", "{'covariance': 'factor'}")
 
     def to_dict(self) -> dict[str, Any]:
         """Give every field as plain data."""
@@ -302,7 +318,8 @@ class SamplerSettings:
     cores : int, optional
         Chains that run at once. Default: as many as the machine has, at most `chains`.
     random_seed : int, optional
-        Makes the fit reproducible. Default: a fresh one, which the population records.
+        From 0 to 2**64 - 1; makes the fit reproducible. Default: a fresh one, which the
+        population records.
 
     Raises
     ------
@@ -328,7 +345,7 @@ class SamplerSettings:
         if self.cores is not None:
             _require_count(self, "cores", low=1)
         if self.random_seed is not None:
-            _require_count(self, "random_seed", low=0)
+            _require_count(self, "random_seed", low=0, most=LARGEST_SEED)
         _require(self, "target_accept", low=0.0, strict=True)
         if not self.target_accept < 1.0:
             raise ConfigError(f"`target_accept` must be below 1, got {self.target_accept!r}")
@@ -336,7 +353,7 @@ class SamplerSettings:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
         """Read settings from a mapping; ConfigError on an unknown key."""
-        return _from_dict(cls, given)
+        return _from_dict(cls, given, "settings", "{'draws': 2000}")
 
     def to_dict(self) -> dict[str, Any]:
         """Give every field as plain data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import FrozenInstanceError, replace
 
@@ -64,7 +65,38 @@ def test_an_unknown_key_is_an_error_with_the_closest_name(cls, key, meant) -> No
         cls.from_dict({key: 1})
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "1", True, None])
+@pytest.mark.parametrize("given", [5, "factor", [("rank", 2)], None])
+def test_a_config_is_read_from_a_mapping(given) -> None:
+    message = r"`priors` must be a Priors or a mapping, got .*example {'covariance': 'factor'}"
+    with pytest.raises(ConfigError, match=message):
+        Priors.from_dict(given)
+    with pytest.raises(
+        ConfigError, match=r"`settings` must be a SamplerSettings or a mapping, got"
+    ):
+        SamplerSettings.from_dict(given)
+
+
+def test_numpy_numbers_become_plain() -> None:
+    numpys = {"draws": np.int64(5), "random_seed": np.uint64(7), "target_accept": np.float32(0.5)}
+    settings = SamplerSettings(**numpys)
+    assert settings == SamplerSettings(draws=5, random_seed=7, target_accept=0.5)
+    assert [type(settings.to_dict()[name]) for name in numpys] == [int, int, float]
+    priors = Priors(rank=np.int32(2), eta=np.float32(4.0))
+    assert json.dumps(priors.to_dict()) == json.dumps(Priors(rank=2, eta=4.0).to_dict())
+    with pytest.raises(ConfigError, match="`draws` must be a whole number"):
+        SamplerSettings(draws=np.bool_(True))
+
+
+def test_a_seed_fits_into_64_bits() -> None:
+    assert SamplerSettings(random_seed=2**64 - 1).random_seed == 2**64 - 1
+    for seed in (2**64, 2**70):
+        with pytest.raises(ConfigError, match=f"`random_seed` .* from 0 to .*615, got {seed}"):
+            SamplerSettings(random_seed=seed)
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, -1.0, math.nan, math.inf, "1", True, None, np.bool_(True), 10**400]
+)
 @pytest.mark.parametrize("name", POSITIVE)
 def test_scales_must_be_positive_numbers(name, value) -> None:
     with pytest.raises(ConfigError, match=rf"`{name}` must be a finite number above 0, got"):
@@ -105,7 +137,8 @@ def test_structures_tails_and_samplers_have_names() -> None:
     [("draws", 3, 4), ("tune", 0, 1), ("chains", 0, 1), ("cores", 0, 1), ("random_seed", -1, 0)],
 )
 def test_counts_have_a_least_value(name, value, least) -> None:
-    message = f"`{name}` must be a whole number of at least {least}, got {value}"
+    rule = f"of at least {least}" if name != "random_seed" else "from 0 to "
+    message = rf"`{name}` must be a whole number {rule}.*, got {value}"
     with pytest.raises(ConfigError, match=message):
         SamplerSettings(**{name: value})
 
@@ -148,9 +181,9 @@ def test_many_skills_with_many_scores_are_about_their_factors() -> None:
 @pytest.mark.parametrize("tails", ["agent", "cell", "class"])
 def test_an_inverse_wishart_has_normal_tails(tails) -> None:
     assert Priors(covariance="factor_iw").resolve(4, 10).tails == "normal"
-    needed = "'normal'" if tails != "cell" else "needs `covariance='factor'`"
-    with pytest.raises(ConfigError, match=needed):
+    with pytest.raises(ConfigError, match=r"needs `tails='normal'`.*; use `covariance='factor'`"):
         Priors(covariance="factor_iw", tails=tails)
+    assert Priors(covariance="factor", tails=tails).tails == tails
 
 
 @pytest.mark.parametrize("covariance", ["lkj", "factor_lkj", "factor", "factor_iw"])
