@@ -66,12 +66,18 @@ def _json_pairs(text: str) -> list[tuple[str, float]]:
     try:
         # Pairs instead of an object, so that a repeated skill is seen.
         pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
-        return [(str(name), float(weight)) for name, weight in pairs]
-    except (ValueError, TypeError) as error:
+        return [(name, _json_weight(weight)) for name, weight in pairs]
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise TaskError(
             f"`--task` must be a JSON object of skills and numbers, got {text!r}; "
             'write for example \'{"math": 1, "code": 0.3}\''
         ) from error
+
+
+def _json_weight(weight: object) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise TypeError(weight)
+    return float(weight)
 
 
 def _weight(part: str) -> tuple[str, float]:

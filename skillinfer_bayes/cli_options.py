@@ -7,8 +7,12 @@ from pathlib import Path
 
 import click
 
+from skillinfer_bayes.inference.priors import COVARIANCES, SamplerSettings
+
 type Command = Callable[..., None]
 type Decorator = Callable[[Command], Command]
+
+SAMPLER = SamplerSettings()
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 output_file = click.Path(path_type=Path)
@@ -76,7 +80,7 @@ fit_options = _all_of(
     click.option("--normalize", is_flag=True, help="Min-max scale skills in match scores."),
     click.option(
         "--covariance",
-        type=click.Choice(["auto", "lkj", "factor_lkj", "factor", "factor_iw"]),
+        type=click.Choice(COVARIANCES),
         default="auto",
         show_default=True,
         help="How skills may go together: freely (lkj), through a few shared abilities (factor), "
@@ -85,13 +89,13 @@ fit_options = _all_of(
     click.option(
         "--target-accept",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.95,
+        default=SAMPLER.target_accept,
         show_default=True,
         help="Raise it when a fit reports divergences: smaller steps, more time.",
     ),
-    _count("--draws", 1000, "Posterior draws per chain."),
-    _count("--tune", 1000, "Steps per chain that adapt the sampler and are thrown away."),
-    _count("--chains", 4, "Independent chains."),
+    _count("--draws", SAMPLER.draws, "Posterior draws per chain."),
+    _count("--tune", SAMPLER.tune, "Steps per chain that adapt the sampler and are thrown away."),
+    _count("--chains", SAMPLER.chains, "Independent chains."),
 )
 
 routing_options = _all_of(

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from skillinfer_bayes import cli, demo
 from skillinfer_bayes.exceptions import ConvergenceWarning, DecisionError
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 from skillinfer_bayes.population import Population
 from skillinfer_bayes.routing import orchestrator
 from skillinfer_bayes.routing.orchestrator import Decision
@@ -242,6 +243,16 @@ def test_fit_passes_the_options_on_and_saves(tmp_path: Path, no_sampling: dict[s
         "progressbar": True,
     }  # fmt: skip
     assert Population.load(output).agents == tuple(HISTORY.index)
+
+
+def test_fit_samples_like_the_library_unless_told_otherwise(
+    tmp_path: Path, no_sampling: dict[str, Any]
+) -> None:
+    HISTORY.to_csv(tmp_path / "history.csv", index_label="agent")
+    result = run("fit", tmp_path / "history.csv", "-o", tmp_path / "population.nc")
+    assert result.exit_code == 0, result.stderr
+    assert SamplerSettings.from_dict(no_sampling["settings"]) == SamplerSettings()
+    assert no_sampling["covariance"] == Priors().covariance
 
 
 def test_a_history_that_cannot_be_used_leaves_no_file(

@@ -48,6 +48,10 @@ def test_task_weights_are_read(text: str, weights: dict[str, float]) -> None:
         ("math=1,math=2", "'math' more than once"),
         ('{"math": 1, "math": 2}', "'math' more than once"),
         ('{"math": "high"}', "JSON object"),
+        ('{"math": "1"}', "JSON object of skills and numbers"),
+        ('{"math": true}', "JSON object of skills and numbers"),
+        ('{"math": null}', "JSON object of skills and numbers"),
+        (f'{{"math": 1{"0" * 400}}}', "JSON object of skills and numbers"),
         ("{math: 1}", "JSON object"),
     ],
 )
