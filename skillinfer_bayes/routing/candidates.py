@@ -14,7 +14,7 @@ from skillinfer_bayes.profiles.task import Task
 from skillinfer_bayes.routing.compare import compare
 from skillinfer_bayes.routing.constraints import Constraint, apply_constraints
 from skillinfer_bayes.routing.decision import Candidate, Exclusion
-from skillinfer_bayes.routing.interfaces import ProfileLike
+from skillinfer_bayes.routing.interfaces import HasPopulation, ProfileLike, check_profiles
 from skillinfer_bayes.routing.labels import agent_label
 from skillinfer_bayes.routing.prompt_agents import AgentTexts
 from skillinfer_bayes.routing.prompt_facts import AgentFacts
@@ -33,15 +33,6 @@ class HasObservations(Protocol):
     @property
     def observations(self) -> Mapping[str, float]:
         """Measured score of each observed skill."""
-
-
-@runtime_checkable
-class HasPopulation(Protocol):
-    """A profile that says which population it belongs to."""
-
-    @property
-    def population_id(self) -> str:
-        """Identity of the population."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +78,10 @@ def find_eligible(
 
     Raises
     ------
-    ConstraintError, MetadataError, InputError
+    ConstraintError, MetadataError, InputError, PopulationMismatchError
         As `skillinfer_bayes.routing.constraints.apply_constraints`.
     """
+    check_profiles(profiles)
     wanted = limits if isinstance(limits, str) or not isinstance(limits, Iterable) else [*limits]
     if not wanted:
         return Field(profiles, metadata)

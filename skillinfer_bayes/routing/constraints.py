@@ -30,9 +30,14 @@ from skillinfer_bayes.routing.constraint_grammar import (
     ProbabilityLimit,
     parse_constraint,
 )
-from skillinfer_bayes.routing.interfaces import BatchMatcher, ProfileLike
+from skillinfer_bayes.routing.interfaces import BatchMatcher, ProfileLike, check_profiles
 from skillinfer_bayes.routing.labels import agent_label, one_line
-from skillinfer_bayes.routing.metadata_values import is_missing, is_number, plain_value
+from skillinfer_bayes.routing.metadata_values import (
+    check_by_agent,
+    is_missing,
+    is_number,
+    plain_value,
+)
 
 __all__ = [
     "Constraint",
@@ -131,12 +136,16 @@ def apply_constraints(
     ConstraintError
         If a text is no constraint, or a limit needs a task and there is none.
     MetadataError
-        If no agent has the metadata that a limit is about.
+        If no agent has the metadata that a limit is about, or they are not by agent.
     UnknownSkillError, TaskError, ThresholdError
         If a limit or the task does not fit the population.
     InputError
-        If a limit is about probabilities and a profile has none.
+        If `profiles` is no mapping, or a limit is about probabilities and a profile has none.
+    PopulationMismatchError
+        If the profiles belong to several populations.
     """
+    check_profiles(profiles)
+    check_by_agent(metadata)
     limits = _read(constraints)
     found = {agent: _facts(metadata, agent) for agent in profiles}
     excluded: dict[str, list[str]] = {agent: [] for agent in profiles}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from skillinfer_bayes.exceptions import InputError, PopulationMismatchError
 from skillinfer_bayes.profiles.task import MatchResult, Task
 
 if TYPE_CHECKING:
@@ -60,6 +61,49 @@ class HasSurprise(Protocol):
     @property
     def surprise(self) -> float:
         """Chance that an agent of the history is as unusual; 1 without observed scores."""
+
+
+@runtime_checkable
+class HasPopulation(Protocol):
+    """A profile that says which population it belongs to."""
+
+    @property
+    def population_id(self) -> str:
+        """Identity of the population."""
+
+
+def check_profiles(profiles: Mapping[str, ProfileLike]) -> None:
+    """Check that profiles are given by agent, and that their scores can be compared.
+
+    Parameters
+    ----------
+    profiles : mapping of str to Profile
+        May be empty. Those that do not say which population they are of can go with any other.
+
+    Raises
+    ------
+    InputError
+        If it is no mapping.
+    PopulationMismatchError
+        If the profiles belong to several populations.
+    """
+    given: object = profiles
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"`profiles` must map agents to profiles, got {type(profiles).__name__}; write for "
+            "example {'agent-a': population.profile()}"
+        )
+    if isinstance(profiles, BatchMatcher):  # scored together, so of one population
+        return
+    first: str | None = None
+    for agent, profile in profiles.items():
+        found = profile.population_id if isinstance(profile, HasPopulation) else None
+        first = found if first is None else first
+        if found is not None and found != first:
+            raise PopulationMismatchError(
+                f"`profiles` must be of one population, got {first} and, for {agent!r}, {found}; "
+                "make them anew from one population"
+            )
 
 
 def surprise_of(profile: ProfileLike) -> float:

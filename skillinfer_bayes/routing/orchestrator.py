@@ -112,7 +112,7 @@ def orchestrate(
         If the package `openai` is not installed.
     ConstraintError
         If a limit cannot be read.
-    InputError
+    InputError, PopulationMismatchError
         As `build_prompt`, `apply_constraints` and `compare`.
 
     Warns

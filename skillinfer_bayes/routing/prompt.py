@@ -109,6 +109,8 @@ def build_prompt(
     ------
     InputError
         If there are no profiles, or `constraints` is one text instead of a list of them.
+    PopulationMismatchError
+        If the profiles belong to several populations.
     MetadataError
         If `metadata` is given and lacks an agent of `profiles`, names another one, or holds a
         negative cost, latency or rate limit.

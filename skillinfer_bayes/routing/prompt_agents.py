@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from skillinfer_bayes.exceptions import InputError
 from skillinfer_bayes.profiles.task import Task
-from skillinfer_bayes.routing.interfaces import ProfileLike, is_normalized, surprise_of
+from skillinfer_bayes.routing.interfaces import (
+    ProfileLike,
+    check_profiles,
+    is_normalized,
+    surprise_of,
+)
 from skillinfer_bayes.routing.labels import agent_ids, agent_label, one_line
 from skillinfer_bayes.routing.prompt_facts import (
     AgentFacts,
@@ -152,15 +157,10 @@ def gather_agents(
 
     Raises
     ------
-    InputError, MetadataError, ConfigError, UnknownSkillError, ThresholdError
+    InputError, PopulationMismatchError
         As `build_prompt`.
     """
-    given_profiles: object = profiles
-    if not isinstance(given_profiles, Mapping):
-        raise InputError(
-            f"`profiles` must map agents to profiles, got {type(profiles).__name__}; write for "
-            "example {'agent-a': population.profile()}"
-        )
+    check_profiles(profiles)
     if not profiles:
         raise InputError(
             "`profiles` must hold at least one agent, got none; there is nothing to choose from"

@@ -10,7 +10,7 @@ import pandas as pd
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
 from skillinfer_bayes.profiles.task import MatchResult, Skill, Task, as_task
 from skillinfer_bayes.routing.compare import compare
-from skillinfer_bayes.routing.interfaces import BatchMatcher, ProfileLike
+from skillinfer_bayes.routing.interfaces import BatchMatcher, ProfileLike, check_profiles
 from skillinfer_bayes.routing.utility import Utility, UtilityFunction
 
 type By = Literal["expected_score", "p_above", "p_best", "utility"]
@@ -72,9 +72,12 @@ def rank_agents(
         If the task needs a skill that the profiles do not have.
     ThresholdError
         If the threshold lies outside the scale of the match score.
-    InputError, PopulationMismatchError, MetadataError
+    InputError, PopulationMismatchError
+        If `profiles` is no mapping, or its profiles belong to several populations.
+    InputError, MetadataError
         As `compare`, for the criteria that compare agents.
     """
+    check_profiles(profiles)
     _check_criterion(by, threshold, utility)
     wanted = as_task(task)
     table = _match_table(wanted, profiles, threshold, ci_prob)
@@ -111,7 +114,7 @@ def _with_comparison(
     if not len(table):
         return table.assign(**dict.fromkeys(names, pd.Series(dtype=float)))
     found = compare(task, profiles, utility=utility, metadata=metadata).to_dataframe()
-    rows = found.loc[table["agent"]]
+    rows = found.loc[[str(name) for name in table["agent"]]]
     return table.assign(**{name: rows[name].to_numpy() for name in names})
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError, MetadataError, closest_match_hint
-from skillinfer_bayes.routing.metadata_values import is_number, plain_value
+from skillinfer_bayes.routing.metadata_values import check_by_agent, is_number, plain_value
 
 type FloatArray = NDArray[np.float64]
 type UtilityFunction = Callable[[FloatArray, Mapping[str, object]], FloatArray]
@@ -140,6 +140,7 @@ def utility_draws(
             f"`utility` must be a Utility or a function of scores and metadata, got {utility!r}; "
             "write for example Utility(cost=10.0)"
         )
+    check_by_agent(metadata)
     agents = [str(name) for name in scores["agent"].values]
     columns = [
         _one_agent(scores.values[..., column], agent, utility, metadata)

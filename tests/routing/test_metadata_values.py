@@ -75,5 +75,5 @@ def test_a_cost_with_its_unit():
 def test_a_utility_counts_a_decimal():
     utility = Utility(cost=10.0)
     assert utility(np.array(0.8), {"cost_per_1k": Decimal("0.01")}) == pytest.approx(0.7)
-    with pytest.raises(MetadataError, match="finite number for 'cost_per_1k'.*got <NA>"):
+    with pytest.raises(MetadataError, match=r"finite number for 'cost_per_1k'.*got <NA>"):
         utility(np.array(0.8), {"cost_per_1k": pd.NA})
