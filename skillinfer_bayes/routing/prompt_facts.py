@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: How much of each profile to show: the task's skills, all of them, or so many.
 type SkillChoice = Literal["task", "all"] | int
 
+# A certain agent among uncertain ones does not fill the prompt with digits.
+MOST_DIGITS = 5
+
 
 @runtime_checkable
 class BatchPredictor(Protocol):
@@ -123,11 +126,33 @@ def shown_skills(
 def decimal_places(
     skill: str, profiles: Mapping[str, ProfileLike], facts: Mapping[str, AgentFacts]
 ) -> int:
-    """Decimal places: two on a 0-1 scale, one on 0-100, none for Elo ratings."""
+    """Decimal places: two on a 0-1 scale, one on 0-100, none for Elo ratings.
+
+    On smaller scales, and where all that is shown would be zero, so many that two digits of every
+    std are seen.
+    """
     largest = 0.0
     for name, profile in profiles.items():
         lower, upper = profile.score_bounds[skill]
         width = upper - lower
         size = width if math.isfinite(width) else abs(float(facts[name].skills[skill]["mean"]))
         largest = max(largest, size)
-    return 2 if largest < 10 else 1 if largest < 1000 else 0
+    usual = 2 if largest < 10 else 1 if largest < 1000 else 0
+    rows = [fact.skills[skill] for fact in facts.values()]
+    numbers = [abs(float(row[part])) for row in rows for part in ("mean", "std")]
+    if largest >= 1 and any(round(number, usual) for number in numbers):
+        return usual
+    return max(usual, _fine_places(numbers, [float(row["std"]) for row in rows]))
+
+
+def _fine_places(numbers: list[float], stds: list[float]) -> int:
+    """Decimal places that show two digits of the smallest std, and not too many of any number."""
+    smallest = min((std for std in stds if 0 < std < math.inf), default=0.0)
+    if not smallest:
+        return 0
+    most = max(number for number in numbers if number < math.inf)
+    return min(1 - _magnitude(smallest), MOST_DIGITS - _magnitude(most))
+
+
+def _magnitude(number: float) -> int:
+    return math.floor(math.log10(number))
