@@ -7,9 +7,7 @@ The population is taken as it is: a measurement tells about its own agent.
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -17,11 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skillinfer_bayes.exceptions import ConfigError, UnknownAgentError, closest_match_hint
+from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
 from skillinfer_bayes.profiles.context import Context
 from skillinfer_bayes.profiles.joint import Member, Members, read_members
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.interfaces import ProfileLike
+from skillinfer_bayes.routing.measurement_costs import Costs, check_number, read_costs
 from skillinfer_bayes.routing.orderings import expected_regrets
 from skillinfer_bayes.routing.planning import (
     SLACK,
@@ -38,7 +37,6 @@ from skillinfer_bayes.routing.utility import Utility, UtilityFunction, utility_d
 type FloatArray = NDArray[np.float64]
 type BoolArray = NDArray[np.bool_]
 type Method = Literal["regret", "shrinkage", "information", "variance"]
-type Costs = float | Mapping[str, float] | pd.DataFrame
 
 METHODS: tuple[str, ...] = get_args(Method.__value__)
 # How the verdict puts a gain.
@@ -51,8 +49,6 @@ GAINS = {
 
 # A plan that is printed ends here.
 SHOWN_ROWS = 10
-# With smaller costs a gain per unit of cost would not be a number.
-SMALLEST_COST = 1e-100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -176,10 +172,10 @@ def next_evaluations(
        information. doi:10.1287/deca.1100.0190
     """
     chosen = _check_method(method, task, utility)
-    most = np.inf if budget is None else _check_number("budget", budget)
-    floor = _check_number("min_gain_per_cost", min_gain_per_cost, zero=True)
+    most = np.inf if budget is None else check_number("budget", budget)
+    floor = check_number("min_gain_per_cost", min_gain_per_cost, zero=True)
     group = read_members(profiles)
-    prices = _read_costs(costs, group)
+    prices = read_costs(costs, group)
     prices[~_measurable(group, skills, repeat=repeat)] = np.nan
     weights = None if task is None else group.context.weights(as_task(task))
     pairs = zip(group.members, prices, strict=True)
@@ -251,47 +247,18 @@ def _valued(
 def _measurable(group: Members, skills: Sequence[str] | None, *, repeat: bool) -> BoolArray:
     """Which cells may be measured, (A, K)."""
     context = group.context
-    if isinstance(skills, str):
+    given: object = skills
+    if isinstance(given, str):
         raise ConfigError(f"`skills` must be a list of names, got {skills!r}; write [{skills!r}]")
+    if given is not None and not isinstance(given, Iterable):
+        raise ConfigError(
+            f"`skills` must be a list of names, got {skills!r}; leave it out to measure any"
+        )
     asked = np.full(len(context.skills), skills is None)
-    asked[[context.index(name) for name in skills or ()]] = True
+    asked[[context.index(name) for name in (() if skills is None else skills)]] = True
     observed = np.concatenate([member.evidence.observed for member in group.members])
     allowed: BoolArray = asked & (~observed | repeat)
     return allowed
-
-
-def _read_costs(costs: object, group: Members) -> FloatArray:
-    """Costs of all cells, (A, K); NaN where a cell cannot be measured."""
-    result = np.full((len(group.members), len(group.context.skills)), np.nan)
-    if isinstance(costs, pd.DataFrame):
-        for name in group.agents:
-            if name not in costs.index:
-                hint = closest_match_hint(name, costs.index)
-                raise UnknownAgentError(
-                    f"`costs` must have a row for every agent, got none for {name!r}; {hint}"
-                )
-        for name in costs.columns:
-            column = costs.loc[group.agents, name]
-            result[:, group.context.index(str(name))] = [
-                np.nan if pd.isna(cost) else _check_cost(f"costs[{name!r}]", cost)
-                for cost in column
-            ]
-    elif isinstance(costs, Mapping):
-        for name, cost in costs.items():
-            result[:, group.context.index(name)] = _check_cost(f"costs[{name!r}]", cost)
-    else:
-        result[:] = _check_cost("costs", costs)
-    return result
-
-
-def _check_cost(name: str, value: object) -> float:
-    cost = _check_number(name, value)
-    if cost < SMALLEST_COST:
-        raise ConfigError(
-            f"`{name}` must be at least {SMALLEST_COST:g}, got {value!r}; for what is free, write "
-            "a small cost such as 0.001"
-        )
-    return cost
 
 
 def _table(steps: Sequence[Step], drawn: Sequence[Candidates], group: Members) -> pd.DataFrame:
@@ -377,12 +344,3 @@ def _check_method(method: object, task: object, utility: object) -> str:
             "which choice is best, which only 'regret' looks at"
         )
     return method
-
-
-def _check_number(name: str, value: object, *, zero: bool = False) -> float:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
-    if not math.isfinite(number) or number < 0.0 or (number == 0.0 and not zero):
-        rule = "not negative" if zero else "above 0"
-        raise ConfigError(f"`{name}` must be a finite number {rule}, got {value!r}; change it")
-    return number

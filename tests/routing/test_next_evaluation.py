@@ -326,12 +326,31 @@ class TestBadInput:
                 "`min_gain_per_cost` must be a finite number not negative",
             ),
             ({"skills": "code"}, r"`skills` must be a list of names, got 'code'"),
+            ({"skills": 5}, "`skills` must be a list of names, got 5; leave it out"),
+            (
+                {"costs": pd.DataFrame({"code": [1.0] * 5}, index=list("abcda"))},
+                "`costs` must have every agent once, got 'a' more than once",
+            ),
+            (
+                {"costs": pd.DataFrame([[1.0, 2.0]] * 4, list("abcd"), ["code", "code"])},
+                "`costs` must have every skill once, got 'code' more than once",
+            ),
             ({"method": "variance", "utility": Utility()}, "`utility` must be left out"),
         ],
     )
     def test_options(self, agents, options, message):
         with pytest.raises(ConfigError, match=message):
             next_evaluations(agents, **({"task": TASK} | options))
+
+    def test_a_table_of_costs_whose_agents_are_numbers(self, population):
+        scores = pd.DataFrame({"math": [110.0, 95.0]}, index=[2, 1])
+        costs = pd.DataFrame({"code": [1.0, 3.0]}, index=[1, 2])
+        found = next_evaluations(population.profiles(scores), TASK, costs=costs).table
+        assert dict(zip(found["agent"], found["cost"], strict=True)) == {"1": 1.0, "2": 3.0}
+
+    def test_skills_in_an_array(self, agents):
+        found = next_evaluations(agents, TASK, skills=np.array(["code"])).table
+        assert set(found["skill"]) == {"code"}
 
     def test_names(self, agents):
         with pytest.raises(UnknownSkillError, match="did you mean 'code'"):
