@@ -17,6 +17,7 @@ from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.joint import read_members, task_draws
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.interfaces import ProfileLike
+from skillinfer_bayes.routing.metadata_values import is_number
 from skillinfer_bayes.routing.orderings import (
     expected_ranks,
     expected_regrets,
@@ -128,7 +129,7 @@ class Comparison:
         ConfigError
             If `prob` is not between one half and 1.
         """
-        if not _is_number(prob) or not 0.5 <= prob < 1.0:
+        if not is_number(prob) or not 0.5 <= prob < 1.0:
             raise ConfigError(f"`prob` must be at least 0.5 and below 1, got {prob!r}")
         ahead = self.p_better.sel(agent=self.choice).values
         first, *others = self._order
@@ -146,12 +147,17 @@ class Comparison:
         -------
         str
 
+        Raises
+        ------
+        ConfigError
+            If `random_seed` cannot be used.
+
         References
         ----------
         .. [1] Thompson (1933). On the likelihood that one unknown probability exceeds another in
            view of the evidence of two samples. doi:10.1093/biomet/25.3-4.285
         """
-        rng = np.random.default_rng(random_seed)
+        rng = _generator(random_seed)
         drawn = self._flat[rng.integers(len(self._flat))]
         best = np.flatnonzero(drawn == drawn.max())
         return self.agents[int(rng.choice(best))]
@@ -210,8 +216,9 @@ def compare(
     """Compare agents on a task by joint posterior draws.
 
     Agents share the posterior draw of the population and are independent given it, as the model
-    has them. Numbers carry the draws' Monte Carlo error: about ``0.5 / sqrt(draws)`` at most for
-    a probability.
+    has them. Numbers carry the draws' Monte Carlo error: for a probability about
+    ``0.5 / sqrt(n)`` at most with n effective draws, which are fewer than the posterior's draws
+    where these are correlated.
 
     Parameters
     ----------
@@ -244,10 +251,10 @@ def compare(
     MetadataError
         If the utility needs metadata that are missing.
     """
-    if quantile is not None and not (_is_number(quantile) and 0.0 < quantile < 1.0):
+    if quantile is not None and not (is_number(quantile) and 0.0 < quantile < 1.0):
         hint = (
             f"; did you mean {quantile / 100:g}?"
-            if _is_number(quantile) and 1 < quantile < 100
+            if is_number(quantile) and 1 < quantile < 100
             else ""
         )
         raise ConfigError(f"`quantile` must be between 0 and 1, got {quantile!r}{hint}")
@@ -256,8 +263,14 @@ def compare(
     if utility is not None:
         values = utility_draws(values, utility, metadata)
     values.values.setflags(write=False)
-    return Comparison(values, quantile)
+    return Comparison(values, None if quantile is None else float(quantile))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _generator(random_seed: int | None) -> np.random.Generator:
+    try:
+        return np.random.default_rng(random_seed)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"`random_seed` must be a whole number from 0, got {random_seed!r}; leave it out for "
+            "a fresh one"
+        ) from None

@@ -193,7 +193,8 @@ class Decision:
     problem : str or None
         Why the fallback was needed.
     bayes_choice : str or None
-        The candidate with the highest expected utility (or score, without one).
+        The candidate that the profiles prefer: the one with the highest expected utility (or
+        score, without one), or where a quantile was given, with the highest such quantile.
     random_seed : int or None
         Of the candidates' orders.
     votes : tuple of Vote

@@ -54,7 +54,8 @@ def orchestrate(
     strict JSON Schema of the answer, or asks for an ``ASSIGNED:`` line where the server does not
     know schemas. An answer that cannot be used is sent back once, with what was wrong. If there
     is still none, the agent that the profiles alone prefer has the task (the Bayes choice: the
-    highest expected score or utility), and the decision says that it is a fallback.
+    highest expected score or utility, or `quantile` of it), and the decision says that it is a
+    fallback.
 
     Parameters
     ----------

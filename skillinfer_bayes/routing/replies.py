@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from skillinfer_bayes.exceptions import DecisionError, closest_match_hint
+from skillinfer_bayes.exceptions import DecisionError, InputError, closest_match_hint
 from skillinfer_bayes.routing.labels import MARKER, agent_label
 
 # Models like to decorate the final line: "**ASSIGNED: name**", "> ASSIGNED: name".
@@ -37,7 +37,18 @@ def parse_decision(reply: str, agents: Iterable[str]) -> str:
     ------
     DecisionError
         If there is no such line or it names no known agent; the error carries the reply.
+    InputError
+        If `reply` is no text, or `agents` are no names.
     """
+    if not isinstance(reply, str):
+        raise InputError(
+            f"`reply` must be a text, got {type(reply).__name__}; pass what the model answered"
+        )
+    if isinstance(agents, str) or not isinstance(agents, Iterable):
+        raise InputError(
+            f"`agents` must be the names that could be chosen, got {agents!r}; write for example "
+            "['agent-a', 'agent-b']"
+        )
     return read_decision(reply, agents)[0]
 
 

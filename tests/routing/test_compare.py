@@ -300,6 +300,17 @@ class TestBadInput:
         with pytest.raises(ConfigError, match="`quantile` must be between 0 and 1"):
             compare(TASK, agents, quantile=quantile)
 
+    def test_a_quantile_of_numpy(self, agents):
+        found = compare(TASK, agents, quantile=np.float32(0.25))
+        assert found.choice == compare(TASK, agents, quantile=0.25).choice
+        assert json.loads(json.dumps(found.to_dict()))["quantile"] == 0.25
+        assert found.indistinguishable(np.float32(0.75)) == found.indistinguishable(0.75)
+
+    @pytest.mark.parametrize("seed", [-1, "x", 1.5])
+    def test_a_seed(self, comparison, seed):
+        with pytest.raises(ConfigError, match=f"`random_seed` must be a whole .*got {seed!r}; "):
+            comparison.sample(seed)
+
     def test_a_quantile_in_per_cent(self, agents):
         with pytest.raises(ConfigError, match=r"did you mean 0\.1"):
             compare(TASK, agents, quantile=10)

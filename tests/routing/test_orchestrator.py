@@ -11,7 +11,12 @@ import pytest
 from chat_server import completion
 from stand_in import StandInProfile
 
-from skillinfer_bayes.exceptions import ConfigError, DecisionError, MissingDependencyError
+from skillinfer_bayes.exceptions import (
+    ConfigError,
+    DecisionError,
+    InputError,
+    MissingDependencyError,
+)
 from skillinfer_bayes.routing.labels import agent_label
 from skillinfer_bayes.routing.orchestrator import orchestrate, parse_decision
 from skillinfer_bayes.routing.prompt import build_prompt
@@ -339,3 +344,15 @@ class TestParse:
     def test_ambiguous(self):
         with pytest.raises(DecisionError, match="which could mean '🤖' or '🤖 '; rename"):
             parse_decision("ASSIGNED: 🤖", ["🤖", "🤖 "])
+
+    @pytest.mark.parametrize(
+        ("reply", "agents", "message"),
+        [
+            (None, AGENTS, "`reply` must be a text, got NoneType; pass"),
+            ("ASSIGNED: a", "a", "`agents` must be the names .*got 'a'; write"),
+            ("ASSIGNED: a", None, "`agents` must be the names .*got None; write"),
+        ],
+    )
+    def test_arguments_of_another_kind(self, reply, agents, message):
+        with pytest.raises(InputError, match=message):
+            parse_decision(reply, agents)
