@@ -8,10 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from skillinfer_bayes.exceptions import InputError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it takes `path`'s place in one step."""
+    """Give a temporary path beside `path`; on success it takes `path`'s place in one step.
+
+    Raises
+    ------
+    InputError
+        If `path` is a folder, or its folder does not exist.
+    """
+    if path.is_dir():
+        raise InputError(f"`path` must be a file, got the folder {str(path)!r}; name a file in it")
+    if not path.parent.is_dir():
+        raise InputError(
+            f"`path` must be in an existing folder, got {str(path)!r}; make the folder first"
+        )
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)

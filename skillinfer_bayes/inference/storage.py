@@ -20,6 +20,8 @@ from skillinfer_bayes.inference.posterior import Posterior
 FORMAT = "skillinfer_bayes population"
 FORMAT_VERSION = 2  # 1 knows no latent classes, and is read
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
+# What reading raises where bytes are not what they should be.
+DAMAGE = (ValueError, TypeError, AttributeError, LookupError)
 COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}
 
 
@@ -47,8 +49,10 @@ def save_population(path: Path, history: History, posterior: Posterior, settings
     Raises
     ------
     PopulationFileError
-        If the folder does not exist.
+        If the folder does not exist, or `path` is one itself.
     """
+    if path.is_dir():
+        raise PopulationFileError(f"{str(path)!r} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise PopulationFileError(f"no folder {str(path.parent)!r}; make it first")
     tree = posterior.tree.copy()
@@ -97,7 +101,7 @@ def load_population(path: Path) -> Stored:
             tree.load()
         finally:
             tree.close()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, RuntimeError, *DAMAGE) as error:
         raise PopulationFileError(
             f"{str(path)!r} is damaged or not a netCDF file ({error}); save the population again"
         ) from error
@@ -130,7 +134,7 @@ def _checked(tree: xr.DataTree, name: str) -> Stored:
             "history": history.data_hash == tree.attrs["data_hash"],
             "draws": posterior.draws_hash == tree.attrs["draws_hash"],
         }
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise PopulationFileError(
             f"{name!r} is damaged: {error}; save the population again"
         ) from error

@@ -23,6 +23,7 @@ from skillinfer_bayes.mcp_server.results import (
     SkillList,
 )
 from skillinfer_bayes.population import Population
+from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.engine import Kind
 from skillinfer_bayes.profiles.extrapolation import caution
 from skillinfer_bayes.profiles.profile import Profile
@@ -182,9 +183,10 @@ class Session:
     def load_profile(self, path: str, population: str, name: str | None) -> ProfileInfo:
         """Read a profile from a file in the folder."""
         base = self._population(population)
-        found = Profile.from_json(self.folder.existing(path, PROFILE_SUFFIX), base)
-        label = _new_name(found.agent if name is None else name, self._profiles, "profile")
-        self._profiles[label] = (population, found)
+        given = stored.read_json(self.folder.existing(path, PROFILE_SUFFIX))
+        agent = stored.agent_of(given) if name is None else name
+        label = _new_name(agent, self._profiles, "profile")
+        self._profiles[label] = (population, Profile.from_dict({**given, "agent": label}, base))
         return self.profile_summary(label)
 
     def chosen(self, names: list[str] | None) -> dict[str, Profile]:

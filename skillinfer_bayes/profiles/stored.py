@@ -45,7 +45,10 @@ def agent_of(given: Mapping[str, Any]) -> str:
             f"the profile has format version {given.get('format_version')!r}, this version "
             f"reads {FORMAT_VERSION}; make it again or update the package"
         )
-    return str(given.get("agent", "agent"))
+    agent = given.get("agent", "agent")
+    if not isinstance(agent, str | int) or isinstance(agent, bool):
+        raise InputError(f"the profile's 'agent' must be text, got {agent!r}; give it a name")
+    return str(agent)
 
 
 def known_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +102,15 @@ def measurements_of(
 
 def read_json(source: str | Path) -> dict[str, Any]:
     """Read JSON text (str) or a file of it (Path); InputError if it is not a JSON object."""
-    text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+    try:
+        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"`source` must be a file of JSON text, got {str(source)!r}: {error}"
+        ) from error
     try:
         given = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"`source` must be JSON text, or a Path to a file of it: {error}"
         ) from error

@@ -176,6 +176,13 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         fake_population(draws=5).save(tmp_path / "nowhere" / "pop.nc")
 
 
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(PopulationFileError, match=r"is a folder; name a file in it"):
+        fake_population(draws=5).save(tmp_path)
+    with pytest.raises(PopulationFileError, match="no file"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
 def test_a_truncated_file_is_refused(saved: Path, share: float) -> None:
     whole = saved.read_bytes()
@@ -200,6 +207,14 @@ def test_overwritten_bytes_are_noticed(saved: Path) -> None:
     with pytest.raises(PopulationFileError, match="damaged or not a netCDF file"):
         load(saved)
     gc.collect()  # now, so that its complaint falls into this test
+
+
+@pytest.mark.parametrize("name", ["posterior/draw", "observed_data/agent"])
+def test_a_lost_coordinate_is_damage(saved: Path, name: str) -> None:
+    with h5py.File(saved, "a") as file:
+        del file[name]
+    with pytest.raises(PopulationFileError, match="damaged or not a netCDF file"):
+        load(saved)
 
 
 def test_somebody_elses_netcdf_is_refused(path: Path) -> None:

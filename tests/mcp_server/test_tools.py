@@ -206,7 +206,13 @@ class TestProfiles:
         assert "which is a profile already" in fails(
             "load_profile", path="gpt.json", population="pop"
         )
-        assert call("list_profiles")["files"] == ["gpt.json"]
+        call("save_profile", profile="again", path="again.json")
+        call("delete_profile", profile="again")
+        assert call("load_profile", path="again.json", population="pop")["name"] == "again"
+        assert call("list_profiles")["files"] == ["again.json", "gpt.json"]
+        nameless = json.loads((folder / "gpt.json").read_text("utf-8")) | {"agent": None}
+        (folder / "gpt.json").write_text(json.dumps(nameless), "utf-8")
+        assert "'agent' must be text" in fails("load_profile", path="gpt.json", population="pop")
         (folder / "odd.json").write_text("[1]", "utf-8")
         assert "JSON object" in fails("load_profile", path="odd.json", population="pop")
 
