@@ -83,7 +83,7 @@ def check_profiles(profiles: Mapping[str, ProfileLike]) -> None:
     Raises
     ------
     InputError
-        If it is no mapping.
+        If it is no mapping, or something in it is no profile.
     PopulationMismatchError
         If the profiles belong to several populations.
     """
@@ -97,6 +97,11 @@ def check_profiles(profiles: Mapping[str, ProfileLike]) -> None:
         return
     first: str | None = None
     for agent, profile in profiles.items():
+        if not hasattr(profile, "match_score"):
+            raise InputError(
+                f"`profiles` must hold profiles, got {type(profile).__name__} for {agent!r}; use "
+                "`Population.profile`"
+            )
         found = profile.population_id if isinstance(profile, HasPopulation) else None
         first = found if first is None else first
         if found is not None and found != first:

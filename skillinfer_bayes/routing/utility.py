@@ -141,9 +141,11 @@ def utility_draws(
             "write for example Utility(cost=10.0)"
         )
     check_by_agent(metadata)
+    # draws are labelled by texts, whatever the profiles' keys are
+    known = None if metadata is None else {str(name): metadata[name] for name in metadata}
     agents = [str(name) for name in scores["agent"].values]
     columns = [
-        _one_agent(scores.values[..., column], agent, utility, metadata)
+        _one_agent(scores.values[..., column], agent, utility, known)
         for column, agent in enumerate(agents)
     ]
     return scores.copy(data=np.stack(columns, axis=-1)).rename("utility")

@@ -66,6 +66,12 @@ def test_no_mapping(populations, call, kind):
         call(given)
 
 
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_no_profiles_inside(call):
+    with pytest.raises(InputError, match=r"must hold profiles.* got int for .a.; use"):
+        call({"a": 1})
+
+
 @pytest.mark.parametrize(
     ("metadata", "shown"),
     [
@@ -94,3 +100,7 @@ def test_names_that_are_numbers_are_ranked_by_every_criterion(populations):
     assert set(plain["agent"]) == set(by_best["agent"]) == {1, 2}
     assert by_best["p_best"].sum() == pytest.approx(1.0)
     assert by_best["p_best"].is_monotonic_decreasing
+    metadata = {1: {"cost": 0.0}, 2: {"cost": 50.0}}
+    utility = Utility(cost=1.0, cost_key="cost")
+    by_use = rank_agents(TASK, profiles, by="utility", utility=utility, metadata=metadata)
+    assert list(by_use["agent"]) == [1, 2]
