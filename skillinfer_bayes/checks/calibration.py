@@ -71,7 +71,7 @@ class Calibration:
         -------
         DataFrame indexed by `by`
             `n_scores` and `n_agents`; `bias`, the mean PIT less one half (below 0: predictions
-            too high), with `bias_se`; `spread`, the PIT's variance over the uniform's (above 1:
+            too high); `spread`, the PIT's variance over the uniform's (above 1:
             too narrow); `coverage_error`, the mean distance between claimed and kept coverage.
         """
         rows = self.pit.groupby(list(self.by), sort=True)

@@ -11,11 +11,13 @@ import pandas as pd
 from rich.progress import track
 
 from skillinfer_bayes.checks.fitted import fit_case, forecast_of
-from skillinfer_bayes.checks.options import as_history, check_count
+from skillinfer_bayes.checks.options import as_history
 from skillinfer_bayes.checks.splits import Together, curve_cases
 from skillinfer_bayes.checks.validation import (
     MOST_TEST,
     Methods,
+    as_count,
+    as_list,
     evaluate,
     pick_methods,
     summarise_held_out,
@@ -26,13 +28,14 @@ from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 
 METHODS = ("ours", "peer", "mean")
 NUMBERS = (0, 1, 2, 3, 5, 8, 13, 21, 34)
+KEPT_APART = {"method", "n_observed", "repeat"}
 WITH_ERROR = ("mae", "crps", "coverage_90", "width_90")
 
 
 def learning_curve(
     history: History | pd.DataFrame,
     *,
-    n_observed: Sequence[int] | None = None,
+    n_observed: int | Sequence[int] | None = None,
     n_history: int | None = None,
     repeats: int = 10,
     n_test: int | None = None,
@@ -53,7 +56,7 @@ def learning_curve(
     ----------
     history : History or DataFrame of shape (N, K)
         All agents.
-    n_observed : sequence of int, optional
+    n_observed : int or sequence of int, optional
         Numbers of scores to show. Default: 0, 1, 2, 3, 5, 8, 13, 21 and 34, up to half of the
         skills.
     n_history, repeats, n_test, keep_together, methods, priors, settings, random_seed, progressbar
@@ -74,20 +77,26 @@ def learning_curve(
     ------
     ConfigError
         If an option cannot be used, or there are too few agents.
+    HistoryError, UnknownAgentError
+        If `keep_together` does not fit the agents.
     MissingDependencyError
         If a library of the extra `validation` is not installed.
     """
     table = as_history(history)
+    if isinstance(by, str) or not isinstance(by, Sequence) or KEPT_APART.intersection(by):
+        raise ConfigError(
+            f"`by` must be a list of columns other than {', '.join(sorted(KEPT_APART))}, got {by!r}"
+        )
     numbers = _numbers(n_observed, table.n_skills)
     default = min(MOST_TEST, table.n_agents // 3)
     runs = curve_cases(
         table,
         n_observed=numbers,
-        n_history=None if n_history is None else check_count("n_history", 3, n_history),
-        repeats=range(check_count("repeats", 1, repeats)),
-        n_test=check_count("n_test", 1, default if n_test is None else n_test),
+        n_history=None if n_history is None else as_count("n_history", 3, n_history),
+        repeats=range(as_count("repeats", 1, repeats)),
+        n_test=as_count("n_test", 1, default if n_test is None else n_test),
         keep_together=keep_together,
-        random_seed=random_seed,
+        random_seed=as_count("random_seed", 0, random_seed),
     )
     parts = []
     for cases in track(runs, "learning curve", total=repeats, disable=not progressbar):
@@ -109,11 +118,11 @@ def _curve(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return curve.reset_index()
 
 
-def _numbers(given: Sequence[int] | None, n_skills: int) -> list[int]:
+def _numbers(given: int | Sequence[int] | None, n_skills: int) -> list[int]:
     if given is None:
         return [number for number in NUMBERS if number <= n_skills // 2]
-    numbers = sorted({check_count("n_observed", 0, number) for number in given})
-    if not numbers or numbers[-1] >= n_skills:
+    numbers = sorted({as_count("n_observed", 0, number) for number in as_list("n_observed", given)})
+    if numbers[-1] >= n_skills:
         raise ConfigError(
             f"`n_observed` must hold numbers below {n_skills}, the number of skills, got {given!r}"
         )

@@ -177,7 +177,7 @@ def uniformity(cells: pd.DataFrame) -> pd.DataFrame:
         p = np.nan
         if len(pit) >= FEWEST_SCORES:
             p = float(array_stats.uniformity_test(pit)[0])
-        rows.append((skill, len(pit), pit.mean() - 0.5, 12.0 * np.mean((pit - 0.5) ** 2), p))
+        rows.append((skill, len(pit), pit.mean() - 0.5, 12.0 * pit.var(), p))
     table = pd.DataFrame(rows, columns=["skill", "n_scores", "bias", "spread", "p"])
     table["p_adjusted"] = adjusted(table["p"].to_numpy())
     return table.set_index("skill")

@@ -91,7 +91,7 @@ class NormalForecast:
         return np.asarray(0.5 * z**2 + np.log(self._sd) + HALF_LOG_2PI)
 
     def below(self, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Twice the normal's distribution function, which knows no bounds.
+        """Give the normal's distribution function, which knows no bounds, both times.
 
         Intervals are clipped, so these say more of coverage than the clipped ends keep where a
         score lies beyond the `lowest` or `highest` of a method that clips to what it has seen.

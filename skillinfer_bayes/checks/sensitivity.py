@@ -131,6 +131,9 @@ def _log_prior_of_centre(
 ) -> FloatArray:
     """Log prior density of the population's mean, with classes that of their centre, (S,).
 
+    As in the model, it is that of the mean in units of Sigma, and says nothing of Sigma itself: a
+    power of the normal density of the mean would also be a prior of Sigma's determinant.
+
     The centre itself is not kept, but given C class means about it, e apart, it is normal with
     variance v = 1 / (1 / s^2 + C / e^2) times Sigma, about v C / e^2 times their mean, s being its
     prior sd. Given is its expected log density: how the log weight of a draw, the centre
@@ -144,9 +147,8 @@ def _log_prior_of_centre(
         variance = share * of_mean
     root = np.linalg.cholesky(posterior.row_covariance)
     white = np.linalg.solve(root, mean[:, :, None])[:, :, 0]
-    half_log_det = np.log(np.einsum("skk->sk", root)).sum(axis=1)
     square = (white**2).sum(axis=1) + mean.shape[1] * variance
-    return np.asarray(-0.5 * square / priors.mean_sd**2 - half_log_det)
+    return np.asarray(-0.5 * square / priors.mean_sd**2)
 
 
 def _log_det_omega(posterior: Posterior) -> FloatArray:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError, HistoryError, HistoryWarning
+from skillinfer_bayes.history.building import MIN_AGENTS
 from skillinfer_bayes.history.facts import read_groups
 from skillinfer_bayes.history.table import History
 
@@ -66,8 +67,8 @@ def leak_safe_groups(history: History, keep_together: Together = None) -> NDArra
 
     Raises
     ------
-    HistoryError
-        If an agent has no value in `keep_together`.
+    HistoryError, UnknownAgentError
+        If `keep_together` is no value per agent, or names other agents.
     """
     rows = np.where(np.isnan(history.values), np.nan, history.values + 0.0)  # one zero, one NaN
     labellings: list[Sequence[object]] = [[row.tobytes() for row in rows]]
@@ -263,6 +264,11 @@ def hidden_cells(values: FloatArray, share: float, order: FloatArray) -> BoolArr
 
 
 def _history_size(wanted: int | None, others: Sequence[int], n_test: int) -> int:
+    if len(others) < MIN_AGENTS:
+        raise ConfigError(
+            f"`n_test` must leave at least {MIN_AGENTS} agents to learn from, got {n_test}, which "
+            f"with their relatives leaves {len(others)}; lower it, or let `keep_together` link fewer"
+        )
     size = len(others) if wanted is None else wanted
     if size > len(others):
         raise ConfigError(

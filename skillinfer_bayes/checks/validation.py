@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -84,27 +84,30 @@ def held_out(
     ------
     ConfigError
         If an option cannot be used, or there are too few agents.
+    HistoryError, UnknownAgentError
+        If `keep_together` does not fit the agents.
     MissingDependencyError
         If a library of the extra `validation` is not installed.
     """
     table = as_history(history)
     default = min(MOST_TEST, table.n_agents // 3)
-    tested = check_count("n_test", 1, default if n_test is None else n_test)
-    sizes = _sizes(n_history)
-    given = [hide] if isinstance(hide, int | float | str) else list(hide)
-    shares = [check_share("hide", share, zero=True) for share in given]
-    check_share("share_observed", share_observed)
+    tested = as_count("n_test", 1, default if n_test is None else n_test)
+    sizes: list[int | None] = [None]
+    if n_history is not None:
+        sizes = [as_count("n_history", 3, size) for size in as_list("n_history", n_history)]
+    shares = [check_share("hide", _plain(share), zero=True) for share in as_list("hide", hide)]
+    count = as_count("repeats", 1, repeats)
     cases = agent_cases(
         table,
         n_history=sizes,
-        repeats=range(check_count("repeats", 1, repeats)),
+        repeats=range(count),
         n_test=tested,
-        share_observed=share_observed,
+        share_observed=check_share("share_observed", _plain(share_observed)),
         hidden=shares,
         keep_together=keep_together,
-        random_seed=random_seed,
+        random_seed=as_count("random_seed", 0, random_seed),
     )
-    total = repeats * len(sizes) * len(shares)
+    total = count * len(sizes) * len(shares)
     return evaluate(cases, pick_methods(methods, priors, settings), total, progressbar=progressbar)
 
 
@@ -142,10 +145,12 @@ def held_out_cells(
     MissingDependencyError
         If a library of the extra `validation` is not installed.
     """
-    check_share("share", share)
-    count = check_count("repeats", 1, repeats)
+    count = as_count("repeats", 1, repeats)
     cases = cell_cases(
-        as_history(history), share=share, repeats=range(count), random_seed=random_seed
+        as_history(history),
+        share=check_share("share", _plain(share)),
+        repeats=range(count),
+        random_seed=as_count("random_seed", 0, random_seed),
     )
     return evaluate(cases, pick_methods(methods, priors, settings), count, progressbar=progressbar)
 
@@ -218,9 +223,12 @@ def summarise_held_out(
     Raises
     ------
     ConfigError
-        If `by` names no column.
+        If `by` does not name columns, each once.
     """
-    for name in by:
+    names = list(by) if isinstance(by, Iterable) and not isinstance(by, str) else []
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"`by` must be a list of columns, each once, got {by!r}")
+    for name in names:
         if name not in cells.columns:
             raise ConfigError(f"`by` must name columns; {closest_match_hint(name, cells.columns)}")
     off = cells["mean"] - cells["score"]
@@ -277,10 +285,12 @@ def pick_methods(
     settings: SamplerSettings | Mapping[str, Any] | None = None,
 ) -> dict[str, Method]:
     """Turn names of methods into functions; ConfigError with the closest match for others."""
+    if isinstance(methods, Sized) and not len(methods):
+        raise ConfigError(f"`methods` must be a list of names with at least one, got {methods!r}")
     if isinstance(methods, Mapping):
         return dict(methods)
     known = {"ours": package_method(priors, settings), **RIVALS}
-    if isinstance(methods, str) or not methods:
+    if isinstance(methods, str) or not isinstance(methods, Iterable):
         raise ConfigError(f"`methods` must be a list of names, got {methods!r}")
     for name in methods:
         if name not in known:
@@ -288,8 +298,20 @@ def pick_methods(
     return {name: known[name] for name in methods}
 
 
-def _sizes(given: int | Sequence[int] | None) -> list[int | None]:
-    if given is None:
-        return [None]
-    sizes = [given] if isinstance(given, int) else list(given)
-    return [check_count("n_history", 3, size) for size in sizes]
+def as_list(name: str, given: object) -> list[Any]:
+    """Give one value or several as a list; ConfigError if there is none."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return [given]
+    found = list(given)
+    if not found:
+        raise ConfigError(f"`{name}` must hold at least one number, got {given!r}; or leave it out")
+    return found
+
+
+def as_count(name: str, low: int, value: object) -> int:
+    """Give a whole number of at least `low` back, numpy's too, or raise ConfigError."""
+    return check_count(name, low, _plain(value))
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value

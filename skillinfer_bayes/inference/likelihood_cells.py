@@ -74,7 +74,7 @@ def student_cells(
         if not (1.0 / _LARGEST < variance < _LARGEST and tail < _LARGEST):
             log_variance += math.log(variance)
             log_tail += math.log(tail)
-            continue
+            variance, tail = 1.0, 1.0
         variances *= variance
         tails *= tail
         if c % _TERMS == 0:
@@ -107,7 +107,7 @@ class StudentCells(DensityOp):
     """
 
     kernel = staticmethod(student_cells)
-    version = 1
+    version = 2
     parameter_ndims = (1, 2, 2, 1, 1, 0)
     data_dtypes = ("float64", "float64", "int64", "int64")
 

@@ -127,11 +127,24 @@ def test_default_numbers_and_other_columns(make_history) -> None:
     assert curve["mae_se"].isna().all()
 
 
+def test_one_number_may_stand_alone(make_history) -> None:
+    options = {"methods": ["mean"], "repeats": 1, **QUIET}
+    alone, listed = (
+        learning_curve(make_history(), n_observed=given, **options) for given in (np.int64(2), [2])
+    )
+    pd.testing.assert_frame_equal(alone, listed)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"n_observed": [1, 6]}, r"`n_observed` must hold numbers below 6.*got \[1, 6\]"),
-        ({"n_observed": []}, r"`n_observed` must hold numbers below 6"),
+        ({"n_observed": []}, r"`n_observed` must hold at least one number, got \[\]"),
+        ({"n_observed": 6}, "`n_observed` must hold numbers below 6.*got 6"),
+        ({"n_observed": "2"}, "`n_observed` must be a whole number of at least 0, got '2'"),
+        ({"by": ["method"]}, r"`by` must be a list of columns other than method.*\['method'\]"),
+        ({"by": "skill"}, "`by` must be a list of columns other than .*, got 'skill'"),
+        ({"random_seed": -1}, "`random_seed` must be a whole number of at least 0, got -1"),
         ({"n_observed": [-1]}, "`n_observed` must be a whole number of at least 0, got -1"),
         ({"n_observed": [0.5]}, "`n_observed` must be a whole number of at least 0, got 0.5"),
         ({"n_history": 2}, "`n_history` must be a whole number of at least 3, got 2"),
@@ -143,4 +156,4 @@ def test_default_numbers_and_other_columns(make_history) -> None:
 def test_bad_options(make_history, changed, message) -> None:
     options = {"methods": ["mean"], "repeats": 1} | changed
     with pytest.raises(ConfigError, match=message):
-        learning_curve(make_history(), **options, **QUIET)
+        learning_curve(make_history(), **(QUIET | options))

@@ -8,6 +8,7 @@ import pytest
 from latent_class_examples import density as density_of_classes
 from latent_class_examples import with_classes
 from scipy.integrate import quad
+from scipy.special import ndtr
 from scipy.stats import kstest, multivariate_normal, multivariate_t
 
 from skillinfer_bayes.checks import leave_out
@@ -175,6 +176,14 @@ def test_uniformity_names_the_skill_that_is_off() -> None:
     assert found.loc["narrow", "spread"] > 1.2
     assert found.loc["low", "bias"] > 0.15
     assert np.isnan(found.loc["few", "p"])
+
+
+def test_predictions_that_are_off_are_not_said_to_be_too_narrow() -> None:
+    pit = ndtr(np.random.default_rng(1).standard_normal(2000) + 0.7)
+    found = uniformity(pd.DataFrame({"skill": "a", "pit": pit})).loc["a"]
+    assert found["bias"] > 0.15
+    assert found["spread"] == pytest.approx(12.0 * pit.var())
+    assert found["spread"] < 1.0
 
 
 def test_adjusted_leaves_out_what_was_not_tested() -> None:

@@ -208,6 +208,18 @@ def test_rank_correlation_is_spearmans(make_history) -> None:
     [
         ({"methods": ["ourz"]}, "unknown method 'ourz'; did you mean 'ours'"),
         ({"methods": []}, "`methods` must be a list of names"),
+        ({"methods": {}}, "`methods` must be a list of names with at least one, got {}"),
+        ({"methods": 5}, "`methods` must be a list of names, got 5"),
+        ({"n_history": 10.0}, "`n_history` must be a whole number of at least 3, got 10.0"),
+        ({"n_history": []}, r"`n_history` must hold at least one number, got \[\]"),
+        ({"hide": []}, r"`hide` must hold at least one number, got \[\]"),
+        ({"random_seed": "x"}, "`random_seed` must be a whole number of at least 0, got 'x'"),
+        ({"random_seed": -1}, "`random_seed` must be a whole number of at least 0, got -1"),
+        ({"n_test": 28, "methods": ["mean"]}, "`n_test` must leave at least 3 .*28, .* leaves 2;"),
+        (
+            {"keep_together": ["x"] * 30, "methods": ["mean"]},
+            "`n_test` must leave at least 3 agents .* leaves 0; lower it, or let `keep_together`",
+        ),
         ({"methods": "ours"}, "`methods` must be a list of names, got 'ours'"),
         ({"n_history": 2}, "`n_history` must be a whole number of at least 3, got 2"),
         ({"repeats": 0}, "`repeats` must be a whole number of at least 1, got 0"),
@@ -230,6 +242,24 @@ def test_bad_options_of_cells_and_summaries(make_history) -> None:
     cells = held_out(make_history(), methods=["mean"], **QUIET)
     with pytest.raises(ConfigError, match="`by` must name columns; did you mean 'skill'"):
         summarise_held_out(cells, ["skil"])
+    for by in ([], "skill", 5, ["skill", "skill"]):
+        with pytest.raises(ConfigError, match="`by` must be a list of columns, each once, got"):
+            summarise_held_out(cells, by)
+    with pytest.raises(ConfigError, match="`random_seed` must be a whole number"):
+        held_out_cells(make_history(), random_seed=-1, progressbar=False)
+
+
+def test_numpy_numbers_are_numbers(make_history) -> None:
+    plain = {"n_history": 10, "n_test": 8, "repeats": 1, "hide": 0.25, "random_seed": 4}
+    numpys = {
+        name: np.array(value).astype("f4" if value == 0.25 else "i8")[()]
+        for name, value in plain.items()
+    }
+    one, again = (
+        held_out(make_history(), methods=["mean"], progressbar=False, **options)
+        for options in (plain, numpys)
+    )
+    pd.testing.assert_frame_equal(one.drop(columns="seconds"), again.drop(columns="seconds"))
 
 
 def test_progress_is_shown_when_asked_for(make_history, capsys) -> None:

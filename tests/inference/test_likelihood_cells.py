@@ -80,6 +80,18 @@ def test_terms_too_large_or_small_for_a_product_are_added_all_the_same(rng, data
     assert all(np.isfinite(slope).all() for slope in slopes)
 
 
+def test_a_term_too_large_does_not_make_the_next_product_longer(rng) -> None:
+    """Fifteen factors of 1e29 are too large for a float, eight are not."""
+    n_scores = 32
+    point = somewhere(rng, 5.0)
+    skills = np.arange(n_scores, dtype=np.int64) % point.mu.size
+    agents = np.arange(n_scores, dtype=np.int64) % len(point.noise)
+    error_var = np.where(np.arange(n_scores) % 8 == 0, 1e31, 1e29)
+    data = (np.zeros(n_scores), error_var, skills, agents)
+    logp, *_ = student_cells(*point, *data)
+    assert float(logp) == pytest.approx(log_density(point, data), rel=1e-12)
+
+
 @pytest.mark.parametrize("mode", [Mode("py", "fast_compile"), "NUMBA"], ids=["python", "numba"])
 def test_the_op_gives_the_same_through_pytensor(rng, data, mode) -> None:
     point = somewhere(rng, 5.0)
