@@ -28,7 +28,7 @@ from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 
 METHODS = ("ours", "peer", "mean")
 NUMBERS = (0, 1, 2, 3, 5, 8, 13, 21, 34)
-KEPT_APART = {"method", "n_observed", "repeat"}
+KEPT_APART = ("method", "n_observed", "repeat")
 WITH_ERROR = ("mae", "crps", "coverage_90", "width_90")
 
 
@@ -83,9 +83,10 @@ def learning_curve(
         If a library of the extra `validation` is not installed.
     """
     table = as_history(history)
-    if isinstance(by, str) or not isinstance(by, Sequence) or KEPT_APART.intersection(by):
+    besides = as_list("by", by) if by else []
+    if set(KEPT_APART).intersection(besides):
         raise ConfigError(
-            f"`by` must be a list of columns other than {', '.join(sorted(KEPT_APART))}, got {by!r}"
+            f"`by` must name columns besides {', '.join(KEPT_APART)}, got {by!r}; leave those out"
         )
     numbers = _numbers(n_observed, table.n_skills)
     default = min(MOST_TEST, table.n_agents // 3)
@@ -106,7 +107,7 @@ def learning_curve(
         for number, case in zip(numbers, cases, strict=True):
             scored = evaluate([case], chosen, progressbar=False)
             parts.append(scored.assign(n_observed=number))
-    return _curve(pd.concat(parts, ignore_index=True), ["method", "n_observed", *by])
+    return _curve(pd.concat(parts, ignore_index=True), ["method", "n_observed", *besides])
 
 
 def _curve(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -267,7 +267,7 @@ def _history_size(wanted: int | None, others: Sequence[int], n_test: int) -> int
     if len(others) < MIN_AGENTS:
         raise ConfigError(
             f"`n_test` must leave at least {MIN_AGENTS} agents to learn from, got {n_test}, which "
-            f"with their relatives leaves {len(others)}; lower it, or let `keep_together` link fewer"
+            f"leaves {len(others)} beside their relatives; lower it, or keep fewer together"
         )
     size = len(others) if wanted is None else wanted
     if size > len(others):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -225,9 +225,9 @@ def summarise_held_out(
     ConfigError
         If `by` does not name columns, each once.
     """
-    names = list(by) if isinstance(by, Iterable) and not isinstance(by, str) else []
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(f"`by` must be a list of columns, each once, got {by!r}")
+    names = as_list("by", by)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"`by` must name each column once, got {by!r}; leave out the repeats")
     for name in names:
         if name not in cells.columns:
             raise ConfigError(f"`by` must name columns; {closest_match_hint(name, cells.columns)}")
@@ -244,13 +244,13 @@ def summarise_held_out(
         lower, upper = cells[f"lower_{level}"], cells[f"upper_{level}"]
         parts[f"coverage_{level}"] = cells["score"].between(lower, upper).astype(float)
         parts[f"width_{level}"] = upper - lower
-    keys = [cells[name] for name in by]
+    keys = [cells[name] for name in names]
     grouped = pd.DataFrame(parts).groupby(keys, sort=True)
     summary = grouped.mean()
     summary["n_scores"] = grouped.size()
     summary["rmse"] = np.sqrt(summary["rmse"])
-    summary["rank_correlation"] = _rank_correlation(cells, by)
-    fits = cells.drop_duplicates(list(dict.fromkeys([*CASE, *by]))).groupby(list(by))
+    summary["rank_correlation"] = _rank_correlation(cells, names)
+    fits = cells.drop_duplicates(list(dict.fromkeys([*CASE, *names]))).groupby(names)
     summary["divergences"] = fits["divergences"].sum(min_count=1)
     summary["converged"] = fits["converged"].mean()
     summary["seconds"] = fits["seconds"].mean()
@@ -285,13 +285,12 @@ def pick_methods(
     settings: SamplerSettings | Mapping[str, Any] | None = None,
 ) -> dict[str, Method]:
     """Turn names of methods into functions; ConfigError with the closest match for others."""
-    if isinstance(methods, Sized) and not len(methods):
-        raise ConfigError(f"`methods` must be a list of names with at least one, got {methods!r}")
+    given: object = methods  # callers may hold anything
+    if isinstance(given, str) or not isinstance(given, Iterable) or not list(given):
+        raise ConfigError(f"`methods` must be a list of names, got {given!r}; such as ['ours']")
     if isinstance(methods, Mapping):
         return dict(methods)
     known = {"ours": package_method(priors, settings), **RIVALS}
-    if isinstance(methods, str) or not isinstance(methods, Iterable):
-        raise ConfigError(f"`methods` must be a list of names, got {methods!r}")
     for name in methods:
         if name not in known:
             raise ConfigError(f"unknown method {name!r}; {closest_match_hint(name, known)}")
@@ -304,7 +303,7 @@ def as_list(name: str, given: object) -> list[Any]:
         return [given]
     found = list(given)
     if not found:
-        raise ConfigError(f"`{name}` must hold at least one number, got {given!r}; or leave it out")
+        raise ConfigError(f"`{name}` must hold at least one value, got {given!r}; or leave it out")
     return found
 
 

@@ -208,17 +208,20 @@ def test_rank_correlation_is_spearmans(make_history) -> None:
     [
         ({"methods": ["ourz"]}, "unknown method 'ourz'; did you mean 'ours'"),
         ({"methods": []}, "`methods` must be a list of names"),
-        ({"methods": {}}, "`methods` must be a list of names with at least one, got {}"),
+        ({"methods": {}}, "`methods` must be a list of names, got {}"),
         ({"methods": 5}, "`methods` must be a list of names, got 5"),
         ({"n_history": 10.0}, "`n_history` must be a whole number of at least 3, got 10.0"),
-        ({"n_history": []}, r"`n_history` must hold at least one number, got \[\]"),
-        ({"hide": []}, r"`hide` must hold at least one number, got \[\]"),
+        ({"n_history": []}, r"`n_history` must hold at least one value, got \[\]"),
+        ({"hide": []}, r"`hide` must hold at least one value, got \[\]"),
         ({"random_seed": "x"}, "`random_seed` must be a whole number of at least 0, got 'x'"),
         ({"random_seed": -1}, "`random_seed` must be a whole number of at least 0, got -1"),
-        ({"n_test": 28, "methods": ["mean"]}, "`n_test` must leave at least 3 .*28, .* leaves 2;"),
+        (
+            {"n_test": 28, "methods": ["mean"]},
+            "`n_test` must leave at least 3 .*28, which leaves 2 beside",
+        ),
         (
             {"keep_together": ["x"] * 30, "methods": ["mean"]},
-            "`n_test` must leave at least 3 agents .* leaves 0; lower it, or let `keep_together`",
+            "`n_test` must leave at least 3 agents .* leaves 0 beside their relatives; lower it",
         ),
         ({"methods": "ours"}, "`methods` must be a list of names, got 'ours'"),
         ({"n_history": 2}, "`n_history` must be a whole number of at least 3, got 2"),
@@ -242,9 +245,16 @@ def test_bad_options_of_cells_and_summaries(make_history) -> None:
     cells = held_out(make_history(), methods=["mean"], **QUIET)
     with pytest.raises(ConfigError, match="`by` must name columns; did you mean 'skill'"):
         summarise_held_out(cells, ["skil"])
-    for by in ([], "skill", 5, ["skill", "skill"]):
-        with pytest.raises(ConfigError, match="`by` must be a list of columns, each once, got"):
+    for by, message in (
+        ([], r"`by` must hold at least one value, got \[\]"),
+        (5, "`by` must name columns"),
+        (["skill", "skill"], "`by` must name each column once, got"),
+    ):
+        with pytest.raises(ConfigError, match=message):
             summarise_held_out(cells, by)
+    pd.testing.assert_frame_equal(
+        summarise_held_out(cells, "skill"), summarise_held_out(cells, ["skill"])
+    )
     with pytest.raises(ConfigError, match="`random_seed` must be a whole number"):
         held_out_cells(make_history(), random_seed=-1, progressbar=False)
 
