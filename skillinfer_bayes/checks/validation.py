@@ -226,11 +226,11 @@ def summarise_held_out(
         If `by` does not name columns, each once.
     """
     names = as_list("by", by)
+    for name in names:
+        if name not in list(cells.columns):
+            raise ConfigError(f"`by` must name columns; {closest_match_hint(name, cells.columns)}")
     if len(set(names)) < len(names):
         raise ConfigError(f"`by` must name each column once, got {by!r}; leave out the repeats")
-    for name in names:
-        if name not in cells.columns:
-            raise ConfigError(f"`by` must name columns; {closest_match_hint(name, cells.columns)}")
     off = cells["mean"] - cells["score"]
     parts = {
         "n_scores": pd.Series(1, index=cells.index),
@@ -289,17 +289,27 @@ def pick_methods(
     if isinstance(given, str) or not isinstance(given, Iterable) or not list(given):
         raise ConfigError(f"`methods` must be a list of names, got {given!r}; such as ['ours']")
     if isinstance(methods, Mapping):
+        _check_callable(methods)
         return dict(methods)
     known = {"ours": package_method(priors, settings), **RIVALS}
     for name in methods:
-        if name not in known:
+        if name not in list(known):
             raise ConfigError(f"unknown method {name!r}; {closest_match_hint(name, known)}")
     return {name: known[name] for name in methods}
 
 
+def _check_callable(methods: Mapping[str, object]) -> None:
+    for name, method in methods.items():
+        if not callable(method):
+            raise ConfigError(
+                f"`methods` must map names to functions from a case to a forecast, got {method!r} "
+                f"for {name!r}; give the package's own methods as a list of names"
+            )
+
+
 def as_list(name: str, given: object) -> list[Any]:
     """Give one value or several as a list; ConfigError if there is none."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
         return [given]
     found = list(given)
     if not found:
