@@ -306,6 +306,21 @@ def test_what_was_integrated_out_takes_the_place_of_what_it_is_drawn_from(rng) -
     assert set(CONJUGATE) <= set(draws.data_vars)
 
 
+def test_what_is_drawn_after_the_sampler_follows_its_closed_form() -> None:
+    history = History.from_dataframe(simulate_history(30, N_SKILLS, random_seed=3).scores)
+    model = build_model(history, PRIORS)
+    names = (*CONJUGATE, "loadings", "own_sd", "centre_agents")
+    found = dict(zip(names, pm.draw([model[name] for name in names], random_seed=1), strict=True))
+    rows = history.working().values
+    agents = float(found["centre_agents"])
+    centre = found["loadings"] @ found["loadings"].T + np.diag(found["own_sd"] ** 2)
+    kappa = len(rows) + MEAN_SD**-2
+    assert float(found["mean_agents"]) == pytest.approx(kappa)
+    assert float(found["wishart_df"]) == pytest.approx(agents + N_SKILLS + 1 + len(rows))
+    np.testing.assert_allclose(found["mean_centre"], rows.sum(axis=0) / kappa, atol=1e-12)
+    np.testing.assert_allclose(found["wishart_scale"], agents * centre + scatter_of(rows))
+
+
 @pytest.fixture(scope="module")
 def holed() -> History:
     return History.from_dataframe(simulate_history(30, 3, missing=0.2, random_seed=3).scores)
@@ -341,6 +356,7 @@ def test_many_agents_show_their_covariance(missing) -> None:
     posterior = sample_posterior(history, PRIORS, settings, progressbar=False)["posterior"]
     found = posterior["covariance"].mean(("chain", "draw")).values
     sd = np.sqrt(np.diag(found))
+    np.testing.assert_allclose(sd, 1.0, atol=0.08)  # the history's own spread is the unit
     np.testing.assert_allclose(found / np.outer(sd, sd), truth.correlation, atol=0.1)
     np.testing.assert_allclose(posterior["mu"].mean(("chain", "draw")).values, 0.0, atol=0.15)
 
