@@ -27,6 +27,7 @@ from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.inference.rows import list_cells
 from skillinfer_bayes.profiles import rows as row_conditioning
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
+from skillinfer_bayes.profiles.surprise import tail_probabilities
 from skillinfer_bayes.testing import fake_population, simulate_history
 
 PRIORS = Priors(covariance="factor", tails="agent", rank=2)
@@ -295,6 +296,17 @@ def test_refits_where_scores_have_scales_get_the_others_scores(
     expected = logsumexp(density, axis=0) - np.log(len(density))
     np.testing.assert_allclose(found.agents["elpd"], expected, atol=0.06)
     assert (found.agents["khat"] == 0.0).all()
+
+
+def test_tail_probabilities_are_those_of_the_weighed_draws(population) -> None:
+    evidence = evidence_of_history(population.history)
+    density = log_likelihood(population.posterior, evidence)
+    tails = tail_probabilities(population.posterior, evidence)
+    found = leave_one_agent_out(population).agents["p"].to_numpy()
+    weights = np.exp(density.min(axis=0) - density)  # of leaving out, before smoothing
+    expected = (weights * tails).sum(axis=0) / weights.sum(axis=0)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert np.abs(found - tails.mean(axis=0)).max() > 0.02
 
 
 # a single score may be far off where it has a scale of its own, and an agent may be noisy

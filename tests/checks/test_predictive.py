@@ -12,6 +12,7 @@ from scipy.stats import beta, kstest, norm
 
 from skillinfer_bayes import History, Priors
 from skillinfer_bayes.checks.predictive import (
+    _compared,
     mean_correlation,
     overall_statistics,
     posterior_predictive,
@@ -239,6 +240,17 @@ def test_a_history_like_the_model_is_not_flagged(rng: np.random.Generator) -> No
     assert "sd" in set(found["statistic"])
     assert (found["lower"] <= found["upper"]).all()
     assert not any(name in ("sd", "skewness") for name, _ in _flagged(found))
+
+
+def test_a_statistic_is_unusual_on_either_side() -> None:
+    replicated = np.arange(99.0)
+    for observed in (-1.0, 99.0):
+        found = _compared(observed, replicated)
+        assert found is not None
+        assert found["p"] == pytest.approx(2.0 / 100.0)
+    middle = _compared(49.0, replicated)
+    assert middle is not None
+    assert middle["p"] == 1.0
 
 
 def test_a_skewed_column_is_flagged_by_name(rng: np.random.Generator) -> None:

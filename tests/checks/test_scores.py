@@ -40,6 +40,12 @@ def test_crps_is_the_integral(draws) -> None:
     )
 
 
+def test_draws_are_the_predictive_distribution_itself() -> None:
+    # half the mass at 0 and half at 1: the integral of (1/2 - 0)^2 and (1/2 - 1)^2
+    two = DrawnForecast(np.array([[[0.0]], [[1.0]]]), np.array([[0.5]]), np.array([[0.5]]))
+    assert two.crps(np.array([[0.5]])) == pytest.approx(0.25)
+
+
 def test_log_score_is_minus_the_log_density(draws) -> None:
     expected = -norm.logpdf(SCORES, MEAN, SD)
     assert NormalForecast(MEAN, SD).log_score(SCORES) == pytest.approx(expected)

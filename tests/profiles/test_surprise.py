@@ -182,6 +182,20 @@ def test_smoothed_weights_grow_with_the_density() -> None:
     assert khat[0] < 0.7
 
 
+def test_the_largest_weights_are_smoothed() -> None:
+    # the mean of exp(ratio) is infinite
+    ratio = np.random.default_rng(0).exponential(1.0, (1000, 1))
+    ratio[0] = 14.0
+    weights, khat = smoothed_weights(ratio)
+    plain = np.exp(ratio[:, 0]) / np.exp(ratio).sum()
+    assert khat[0] > 0.7
+    assert plain[0] > 0.9
+    assert weights[0, 0] < 0.8 * plain[0]
+    smallest = np.argsort(ratio[:, 0])[:500]
+    kept = weights[smallest, 0] / plain[smallest]
+    np.testing.assert_allclose(kept, kept[0])
+
+
 def test_reweighting_follows_the_scores() -> None:
     # draws disagree on where skill 1 is and agree on all else
     population = fake_population(
