@@ -21,6 +21,7 @@ from skillinfer_bayes.exceptions import (
     UnknownAgentError,
     UnknownSkillError,
 )
+from skillinfer_bayes.history.building import find_filled
 from skillinfer_bayes.history.scales import Scale
 from skillinfer_bayes.history.table import History
 
@@ -509,12 +510,12 @@ def test_empty_rows_and_columns_are_dropped_and_reported(fractions):
     assert history.n_items.shape == history.values.shape
 
 
-def test_dropping_many_agents_is_quick(fractions):
-    empty = pd.DataFrame(np.nan, index=[f"e{i}" for i in range(20_000)], columns=fractions.columns)
+def test_many_agents_are_looked_through_quickly(rng):
+    agents = [f"agent {number}" for number in range(20_000)]
     started = time.perf_counter()
-    with pytest.warns(HistoryWarning, match="dropped agents"):
-        History.from_dataframe(pd.concat([fractions, empty]))
-    assert time.perf_counter() - started < 3.0
+    rows, _, notes = find_filled(rng.random((20_000, 2)), agents, ["code", "math"])
+    assert time.perf_counter() - started < 2.0
+    assert (len(rows), notes) == (20_000, ())
 
 
 @pytest.mark.parametrize("argument", ["scale", "descriptions", "n_items"])
