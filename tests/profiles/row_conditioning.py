@@ -7,8 +7,21 @@ import pandas as pd
 
 from skillinfer_bayes import History, Population
 from skillinfer_bayes.inference.posterior import Posterior
+from skillinfer_bayes.profiles.conditioning import Conditional
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.rows import RowConditioner
+
+
+def conditional_means(mean: np.ndarray, given: Conditional, values: np.ndarray) -> np.ndarray:
+    """Conditional means (S, A, K) of agents that share observed skills, measured as (A, m)."""
+    residual = values[None, :, :] - mean[:, None, given.observed]
+    return mean[:, None, :] + residual @ given.gain
+
+
+def conditional_covariance(covariance: np.ndarray, given: Conditional) -> np.ndarray:
+    """Conditional covariances, (S, K, K)."""
+    full = covariance - np.swapaxes(given.gain, 1, 2) @ covariance[:, given.observed, :]
+    return 0.5 * (full + np.swapaxes(full, 1, 2))
 
 
 class Seeded(Posterior):

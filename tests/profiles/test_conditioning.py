@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from row_conditioning import conditional_covariance, conditional_means
 from scipy.stats import multivariate_normal
 
 from skillinfer_bayes.profiles.conditioning import (
     SMALL_SYSTEM,
     condition,
-    conditional_covariance,
-    conditional_means,
-    matheron_draws,
     solve_spd,
 )
 
@@ -157,34 +155,6 @@ def test_one_after_the_other_equals_all_at_once(case) -> None:
             at = means[:, 0]
         np.testing.assert_allclose(at, joint_means[:, agent], atol=1e-7)
         np.testing.assert_allclose(spread, joint, atol=1e-7)
-
-
-def test_joint_draws_have_the_conditionals_moments(rng) -> None:
-    mean, covariance = gaussians(rng, 1)
-    observed, error_var = np.array([2, 0]), np.array([0.2, 0.05])
-    values = np.array([[0.5, -1.0], [3.0, 2.0]])
-    means, after = posterior_of(mean, covariance, observed, error_var, values)
-    n_draws = 200_000
-    theta = rng.multivariate_normal(mean[0], covariance[0], size=n_draws, method="cholesky")
-    error = rng.standard_normal((n_draws, 2)) * np.sqrt(error_var)
-    given_ = condition(covariance, observed, error_var)
-    repeated = given_._replace(gain=np.broadcast_to(given_.gain, (n_draws, 2, N_SKILLS)))
-    draws = matheron_draws(theta, error, repeated, values)
-    sd = np.sqrt(given_.variance[0])
-    for agent in range(2):
-        off = (draws[:, agent].mean(axis=0) - means[0, agent]) / (sd / np.sqrt(n_draws))
-        assert (np.abs(off) < 5).all()
-        got = np.cov(draws[:, agent].T)
-        np.testing.assert_allclose(got, after[0], atol=0.02 * sd.max() ** 2)
-
-
-def test_agents_share_the_random_numbers_of_joint_draws(rng) -> None:
-    _, covariance = gaussians(rng, 50)
-    given_ = condition(covariance, np.array([1]), np.array([0.1]))
-    theta, error = rng.standard_normal((50, N_SKILLS)), rng.standard_normal((50, 1))
-    draws = matheron_draws(theta, error, given_, np.array([[0.3], [0.3], [1.3]]))
-    np.testing.assert_array_equal(draws[:, 0], draws[:, 1])
-    np.testing.assert_allclose(draws[:, 2] - draws[:, 0], given_.gain[:, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("m", [1, 2, SMALL_SYSTEM, SMALL_SYSTEM + 2])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from row_conditioning import conditional_means
 from scipy import stats
 
-from skillinfer_bayes.profiles.conditioning import condition, conditional_means
+from skillinfer_bayes.profiles.conditioning import condition
 from skillinfer_bayes.profiles.mixture import mixture_quantile
 from skillinfer_bayes.profiles.moments import (
     MAX_EXCESS_KURTOSIS,

@@ -9,6 +9,7 @@ from brute_force import two_skills
 from row_conditioning import (
     agrees_alone_and_in_a_table,
     components_of,
+    conditional_means,
     draws_of,
     history_of,
 )
@@ -17,7 +18,7 @@ from scipy import stats
 from skillinfer_bayes import Population
 from skillinfer_bayes.history.measurement import working_data
 from skillinfer_bayes.inference.rows import DEFAULT_ERROR_VAR
-from skillinfer_bayes.profiles.conditioning import condition, conditional_means
+from skillinfer_bayes.profiles.conditioning import condition
 from skillinfer_bayes.profiles.evidence import Evidence
 from skillinfer_bayes.profiles.rows import RowConditioner
 from skillinfer_bayes.testing import fake_population, population_of_draws
