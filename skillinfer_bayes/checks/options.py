@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from skillinfer_bayes.exceptions import ConfigError
@@ -15,14 +16,14 @@ def as_history(given: History | pd.DataFrame) -> History:
 
 def check_count(name: str, low: int, value: object) -> int:
     """Give a whole number of at least `low` back, or raise ConfigError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < low:
         raise ConfigError(f"`{name}` must be a whole number of at least {low}, got {value!r}")
-    return value
+    return int(value)
 
 
 def check_share(name: str, value: object, *, zero: bool = False) -> float:
     """Give a share between 0 and 1 back, or raise ConfigError; 0 itself where `zero`."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     share = float(value) if number else -1.0  # type: ignore[arg-type]
     if not (0.0 < share < 1.0 or (zero and share == 0.0)):
         raise ConfigError(f"`{name}` must be a share between 0 and 1, got {value!r}")

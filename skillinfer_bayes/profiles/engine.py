@@ -298,7 +298,7 @@ class Engine:
 def check_ci_prob(ci_prob: float) -> None:
     """Raise ConfigError unless `ci_prob` is a probability strictly between 0 and 1."""
     given: object = ci_prob
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    is_number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
     if not is_number or not 0.0 < ci_prob < 1.0:
         hint = f"; did you mean {ci_prob / 100:g}?" if is_number and 1 < ci_prob < 100 else ""
         raise ConfigError(f"`ci_prob` must be between 0 and 1, got {ci_prob!r}{hint}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from skillinfer_bayes.exceptions import ScoreError
 from skillinfer_bayes.profiles.context import Context
@@ -42,8 +44,14 @@ def read_scores(
     UnknownSkillError, ScoreError
         As `Profile.observe_many`.
     """
-    if isinstance(observations, Mapping):
-        pairs: list[tuple[Any, float | None]] = list(observations.items())
+    given: object = observations
+    if isinstance(given, Mapping | pd.Series):
+        pairs: list[tuple[Any, float | None]] = list(given.items())
+    elif not isinstance(given, Iterable) or isinstance(given, str):
+        raise ScoreError(
+            "`observations` must map skills to scores or list `Skill(name, score=...)`, got "
+            f"{given!r}"
+        )
     else:
         pairs = [(skill, None) for skill in observations]
     for skill, score in pairs:

@@ -16,7 +16,7 @@ from skillinfer_bayes.files import write_text
 from skillinfer_bayes.inference.design import plain_facts
 from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.context import Context
-from skillinfer_bayes.profiles.engine import Kind
+from skillinfer_bayes.profiles.engine import Kind, check_ci_prob
 from skillinfer_bayes.profiles.evidence import Evidence, Observation, evidence_of_one
 from skillinfer_bayes.profiles.extrapolation import caution
 from skillinfer_bayes.profiles.measured import read_score, read_scores
@@ -56,6 +56,9 @@ class Profile:
         reweight: bool = False,
         observations: Mapping[str, Sequence[Observation]] | None = None,
     ) -> None:
+        name: object = agent
+        if not isinstance(name, str):
+            raise InputError(f"`agent` must be a text, got {name!r}; write str(agent)")
         self._context = context
         self._agent = agent
         self._group, self._covariates = plain_facts(group, covariates)
@@ -209,6 +212,7 @@ class Profile:
 
     def _table(self, ci_prob: float, kind: Kind) -> pd.DataFrame:
         """One row per skill; computed when first asked for after a change."""
+        check_ci_prob(ci_prob)
         key = (ci_prob, kind)
         if key not in self._tables:
             summary = self._context.engine.summarise(self._evidence, ci_prob=ci_prob, kind=kind)
@@ -291,7 +295,8 @@ class Profile:
 
     def most_uncertain(self, k: int = 10) -> pd.DataFrame:
         """Give the k skills with the largest posterior standard deviation, largest first."""
-        if isinstance(k, bool) or k < 1:
+        given: object = k
+        if not isinstance(given, int | np.integer) or isinstance(given, bool) or k < 1:
             raise InputError(f"`k` must be a whole number of at least 1, got {k!r}")
         return self.predict().sort_values("std", ascending=False, kind="stable").head(k)
 

@@ -410,3 +410,35 @@ class TestCopiesAndFiles:
     def test_malformed_measurements_are_refused(self, known, population, measured) -> None:
         with pytest.raises(InputError, match="the profile's"):
             Profile.from_dict({**known.to_dict(), "observations": measured}, population)
+
+
+class TestWhatCannotBeUsed:
+    @pytest.mark.parametrize("k", [2.5, "3", None, True, 0])
+    def test_a_number_of_skills(self, profile, k) -> None:
+        with pytest.raises(InputError, match="`k` must be a whole number of at least 1"):
+            profile.most_uncertain(k)
+        assert len(profile.most_uncertain(np.int64(2))) == 2
+
+    @pytest.mark.parametrize("ci_prob", [[0.9], "0.9", 90])
+    def test_a_probability(self, profile, ci_prob) -> None:
+        with pytest.raises(ConfigError, match="`ci_prob` must be between 0 and 1"):
+            profile.predict(ci_prob=ci_prob)
+        found = profile.predict("math", ci_prob=np.float32(0.9))["upper"]
+        assert found == pytest.approx(profile.predict("math")["upper"], abs=1e-4)
+
+    @pytest.mark.parametrize("observations", [None, 5, "math"])
+    def test_observations(self, profile, observations) -> None:
+        with pytest.raises(ScoreError, match="`observations` must map skills to scores"):
+            profile.observe_many(observations)
+
+    def test_a_series_maps_skills_to_scores(self, population) -> None:
+        scores = {"math": 0.8, "code": 0.6}
+        series = population.profile().observe_many(pd.Series(scores))
+        assert series.mean("reasoning") == population.profile().observe_many(scores).mean(
+            "reasoning"
+        )
+
+    @pytest.mark.parametrize("agent", [("a", "b"), 5, None])
+    def test_a_name(self, population, agent) -> None:
+        with pytest.raises(InputError, match="`agent` must be a text"):
+            population.profile(agent)
