@@ -148,7 +148,8 @@ class CellConditioner:
         self, evidence: Evidence, extra_var: FloatArray
     ) -> Iterator[tuple[NDArray[np.intp], FloatArray]]:
         """Joint draws, working scale, (S, 1, K)."""
-        rng = np.random.default_rng(self.posterior.seed)
+        # not the sampler's own numbers, which would tie the error to the skill
+        rng = np.random.default_rng([self.posterior.seed, 4])
         fresh = np.sqrt(extra_var) * rng.standard_normal(self.posterior.mean.shape)
         for agents, (_, _, joint) in self._agents(evidence):
             yield agents, (joint + fresh)[:, None, :]
