@@ -11,13 +11,11 @@ import pandas as pd
 from rich.progress import track
 
 from skillinfer_bayes.checks.fitted import fit_case, forecast_of
-from skillinfer_bayes.checks.options import as_history
+from skillinfer_bayes.checks.options import as_history, as_list, check_count
 from skillinfer_bayes.checks.splits import Together, curve_cases
 from skillinfer_bayes.checks.validation import (
     MOST_TEST,
     Methods,
-    as_count,
-    as_list,
     evaluate,
     pick_methods,
     summarise_held_out,
@@ -93,11 +91,11 @@ def learning_curve(
     runs = curve_cases(
         table,
         n_observed=numbers,
-        n_history=None if n_history is None else as_count("n_history", 3, n_history),
-        repeats=range(as_count("repeats", 1, repeats)),
-        n_test=as_count("n_test", 1, default if n_test is None else n_test),
+        n_history=None if n_history is None else check_count("n_history", 3, n_history),
+        repeats=range(check_count("repeats", 1, repeats)),
+        n_test=check_count("n_test", 1, default if n_test is None else n_test),
         keep_together=keep_together,
-        random_seed=as_count("random_seed", 0, random_seed),
+        random_seed=check_count("random_seed", 0, random_seed),
     )
     parts = []
     for cases in track(runs, "learning curve", total=repeats, disable=not progressbar):
@@ -122,7 +120,8 @@ def _curve(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def _numbers(given: int | Sequence[int] | None, n_skills: int) -> list[int]:
     if given is None:
         return [number for number in NUMBERS if number <= n_skills // 2]
-    numbers = sorted({as_count("n_observed", 0, number) for number in as_list("n_observed", given)})
+    listed = as_list("n_observed", given)
+    numbers = sorted({check_count("n_observed", 0, number) for number in listed})
     if numbers[-1] >= n_skills:
         raise ConfigError(
             f"`n_observed` must hold numbers below {n_skills}, the number of skills, got {given!r}"

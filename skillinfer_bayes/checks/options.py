@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -28,3 +31,13 @@ def check_share(name: str, value: object, *, zero: bool = False) -> float:
     if not (0.0 < share < 1.0 or (zero and share == 0.0)):
         raise ConfigError(f"`{name}` must be a share between 0 and 1, got {value!r}")
     return share
+
+
+def as_list(name: str, given: object) -> list[Any]:
+    """Give one value or several as a list; ConfigError if there is none."""
+    if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+        return [given]
+    found = list(given)
+    if not found:
+        raise ConfigError(f"`{name}` must hold at least one value, got {given!r}; or leave it out")
+    return found

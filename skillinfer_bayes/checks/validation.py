@@ -11,7 +11,7 @@ import pandas as pd
 from rich.progress import track
 
 from skillinfer_bayes.checks.fitted import package_method
-from skillinfer_bayes.checks.options import as_history, check_count, check_share
+from skillinfer_bayes.checks.options import as_history, as_list, check_count, check_share
 from skillinfer_bayes.checks.rivals import RIVALS, Method
 from skillinfer_bayes.checks.splits import Case, Together, agent_cases, cell_cases
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
@@ -91,21 +91,21 @@ def held_out(
     """
     table = as_history(history)
     default = min(MOST_TEST, table.n_agents // 3)
-    tested = as_count("n_test", 1, default if n_test is None else n_test)
+    tested = check_count("n_test", 1, default if n_test is None else n_test)
     sizes: list[int | None] = [None]
     if n_history is not None:
-        sizes = [as_count("n_history", 3, size) for size in as_list("n_history", n_history)]
-    shares = [check_share("hide", _plain(share), zero=True) for share in as_list("hide", hide)]
-    count = as_count("repeats", 1, repeats)
+        sizes = [check_count("n_history", 3, size) for size in as_list("n_history", n_history)]
+    shares = [check_share("hide", share, zero=True) for share in as_list("hide", hide)]
+    count = check_count("repeats", 1, repeats)
     cases = agent_cases(
         table,
         n_history=sizes,
         repeats=range(count),
         n_test=tested,
-        share_observed=check_share("share_observed", _plain(share_observed)),
+        share_observed=check_share("share_observed", share_observed),
         hidden=shares,
         keep_together=keep_together,
-        random_seed=as_count("random_seed", 0, random_seed),
+        random_seed=check_count("random_seed", 0, random_seed),
     )
     total = count * len(sizes) * len(shares)
     return evaluate(cases, pick_methods(methods, priors, settings), total, progressbar=progressbar)
@@ -145,12 +145,12 @@ def held_out_cells(
     MissingDependencyError
         If a library of the extra `validation` is not installed.
     """
-    count = as_count("repeats", 1, repeats)
+    count = check_count("repeats", 1, repeats)
     cases = cell_cases(
         as_history(history),
-        share=check_share("share", _plain(share)),
+        share=check_share("share", share),
         repeats=range(count),
-        random_seed=as_count("random_seed", 0, random_seed),
+        random_seed=check_count("random_seed", 0, random_seed),
     )
     return evaluate(cases, pick_methods(methods, priors, settings), count, progressbar=progressbar)
 
@@ -305,22 +305,3 @@ def _check_callable(methods: Mapping[str, object]) -> None:
                 f"`methods` must map names to functions from a case to a forecast, got {method!r} "
                 f"for {name!r}; give the package's own methods as a list of names"
             )
-
-
-def as_list(name: str, given: object) -> list[Any]:
-    """Give one value or several as a list; ConfigError if there is none."""
-    if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
-        return [given]
-    found = list(given)
-    if not found:
-        raise ConfigError(f"`{name}` must hold at least one value, got {given!r}; or leave it out")
-    return found
-
-
-def as_count(name: str, low: int, value: object) -> int:
-    """Give a whole number of at least `low` back, numpy's too, or raise ConfigError."""
-    return check_count(name, low, _plain(value))
-
-
-def _plain(value: object) -> object:
-    return value.item() if isinstance(value, np.generic) else value
