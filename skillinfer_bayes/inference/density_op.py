@@ -20,7 +20,8 @@ class DensityOp(Op):  # type: ignore[misc]
     the parameters' shapes. Only the log density is differentiated, and only by the parameters.
     """
 
-    __props__ = ()
+    # PyTensor finds what it compiled before by the class and these
+    __props__ = ("version",)
 
     #: Takes all inputs as arrays and returns all outputs as arrays.
     kernel: ClassVar[Callable[..., tuple[np.ndarray, ...]]]

@@ -14,6 +14,7 @@ from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.inference.likelihood import (
     FEWEST_LANES,
     LANES,
+    StudentRows,
     student_rows,
     student_rows_op,
 )
@@ -193,3 +194,11 @@ def test_shapes_are_known_without_computing() -> None:
     shapes = pytensor.function(inputs[:3], outputs, mode=Mode("py", "fast_run"))
     got = shapes(np.zeros((1, 2)), np.eye(2), 3.0)
     assert [tuple(shape) for shape in got] == [(1, 2), (2, 2), ()]
+
+
+def test_a_kernel_that_changed_is_not_taken_for_the_one_compiled_before() -> None:
+    class Changed(StudentRows):
+        version = StudentRows.version + 1
+
+    assert StudentRows().__props__ == ("version",)
+    assert StudentRows()._props() != Changed()._props()
