@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
-from skillinfer_bayes.inference.likelihood import LOG_2PI, same_system
+from skillinfer_bayes.inference.likelihood import LOG_2PI, gather, list_systems
 from skillinfer_bayes.inference.triangular import inverse_root
 
 _FAST = {"reassoc", "contract", "nsz"}
@@ -122,7 +122,7 @@ def class_rows(
     grad_weight = np.zeros(n_classes)
     grad_scale = np.zeros(n_classes)
     grad_cov = np.zeros((n_skills, n_skills))
-    index = np.empty(n_skills, dtype=np.int64)
+    first, size, skills = list_systems(observed, error_var)
     root = np.empty((n_skills, n_skills))
     outer = np.zeros((n_skills, n_skills))
     work = np.empty((n_skills, n_skills))
@@ -136,86 +136,73 @@ def class_rows(
     term = np.empty(n_classes)
     inverse_square = np.exp(-2.0 * log_scale)
     logp = 0.0
-    log_det = 0.0
-    m = 0
-    n_same = 0
-    for row in range(n_rows):
-        if row == 0 or not same_system(observed, error_var, row, row - 1):
-            m, n_same = 0, 0
-            for k in range(n_skills):
-                if observed[row, k]:
-                    index[m] = k
-                    m += 1
+    for system in range(len(size)):
+        m, index = size[system], skills[system]
+        gather(covariance, error_var[first[system]], index, m, root)
+        log_det = inverse_root(root, m)
+        if math.isnan(log_det):
+            return (
+                np.asarray(-math.inf),
+                grad_mean,
+                grad_shift,
+                grad_weight,
+                grad_scale,
+                grad_cov,
+            )
+        outer[:m, :m] = 0.0
+        total_rho[:] = 0.0
+        zeta_pull[:, :m] = 0.0
+        for c in range(n_classes):
+            _whiten(root, m, shift[c], index, zeta[c])
+        for row in range(first[system], first[system + 1]):
+            for a in range(m):
+                residual[index[a]] = values[row, index[a]] - mean[row, index[a]]
+            _whiten(root, m, residual, index, z)
+            best = -math.inf
+            for c in range(n_classes):
+                total = 0.0
+                for a in range(m):
+                    distance = z[a] - zeta[c, a]
+                    total += distance * distance
+                quad[c] = total * inverse_square[c]
+                term[c] = log_weight[c] - m * log_scale[c] - 0.5 * quad[c]
+                best = max(best, term[c])
+            total = 0.0
+            for c in range(n_classes):
+                term[c] = math.exp(term[c] - best)
+                total += term[c]
+            logp += best + math.log(total) - 0.5 * (m * LOG_2PI + log_det)
+            rho_sum = 0.0
+            pull[:m] = 0.0
+            for c in range(n_classes):
+                responsibility = term[c] / total
+                if responsibility == 0.0:
+                    continue
+                grad_weight[c] += responsibility
+                grad_scale[c] += responsibility * (quad[c] - m)
+                rho = responsibility * inverse_square[c]
+                rho_sum += rho
+                total_rho[c] += rho
+                for a in range(m):
+                    zeta_pull[c, a] += rho * z[a]
+                    pull[a] += rho * zeta[c, a]
+            for a in range(m):  # sum of rho d d', less what the classes' own shifts give
+                for b in range(a + 1):
+                    outer[a, b] += rho_sum * z[a] * z[b] - z[a] * pull[b] - pull[a] * z[b]
+            for a in range(m):
+                pull[a] = rho_sum * z[a] - pull[a]
+            _unwhiten_into(root, m, pull, index, grad_mean[row])
+        for c in range(n_classes):
+            if total_rho[c] == 0.0:
+                continue
             for a in range(m):
                 for b in range(a + 1):
-                    root[a, b] = covariance[index[a], index[b]]
-                    outer[a, b] = 0.0
-                root[a, a] += error_var[row, index[a]]
-            log_det = inverse_root(root, m)
-            if math.isnan(log_det):
-                return (
-                    np.asarray(-math.inf),
-                    grad_mean,
-                    grad_shift,
-                    grad_weight,
-                    grad_scale,
-                    grad_cov,
-                )
-            for c in range(n_classes):
-                total_rho[c] = 0.0
-                _whiten(root, m, shift[c], index, zeta[c])
-                for a in range(m):
-                    zeta_pull[c, a] = 0.0
-        n_same += 1
+                    outer[a, b] += total_rho[c] * zeta[c, a] * zeta[c, b]
+                zeta_pull[c, a] -= total_rho[c] * zeta[c, a]
+            _unwhiten_into(root, m, zeta_pull[c], index, grad_shift[c])
         for a in range(m):
-            residual[index[a]] = values[row, index[a]] - mean[row, index[a]]
-        _whiten(root, m, residual, index, z)
-        best = -math.inf
-        for c in range(n_classes):
-            total = 0.0
-            for a in range(m):
-                distance = z[a] - zeta[c, a]
-                total += distance * distance
-            quad[c] = total * inverse_square[c]
-            term[c] = log_weight[c] - m * log_scale[c] - 0.5 * quad[c]
-            best = max(best, term[c])
-        total = 0.0
-        for c in range(n_classes):
-            term[c] = math.exp(term[c] - best)
-            total += term[c]
-        logp += best + math.log(total) - 0.5 * (m * LOG_2PI + log_det)
-        rho_sum = 0.0
-        pull[:m] = 0.0
-        for c in range(n_classes):
-            responsibility = term[c] / total
-            if responsibility == 0.0:
-                continue
-            grad_weight[c] += responsibility
-            grad_scale[c] += responsibility * (quad[c] - m)
-            rho = responsibility * inverse_square[c]
-            rho_sum += rho
-            total_rho[c] += rho
-            for a in range(m):
-                zeta_pull[c, a] += rho * z[a]
-                pull[a] += rho * zeta[c, a]
-        for a in range(m):  # sum of rho d d', less what the classes' own shifts give
-            for b in range(a + 1):
-                outer[a, b] += rho_sum * z[a] * z[b] - z[a] * pull[b] - pull[a] * z[b]
-        for a in range(m):
-            pull[a] = rho_sum * z[a] - pull[a]
-        _unwhiten_into(root, m, pull, index, grad_mean[row])
-        if row == n_rows - 1 or not same_system(observed, error_var, row, row + 1):
-            for c in range(n_classes):
-                if total_rho[c] == 0.0:
-                    continue
-                for a in range(m):
-                    for b in range(a + 1):
-                        outer[a, b] += total_rho[c] * zeta[c, a] * zeta[c, b]
-                    zeta_pull[c, a] -= total_rho[c] * zeta[c, a]
-                _unwhiten_into(root, m, zeta_pull[c], index, grad_shift[c])
-            for a in range(m):
-                outer[a, a] -= n_same
-            _add_covariance_slope(root, m, outer, index, work, grad_cov)
+            outer[a, a] -= first[system + 1] - first[system]
+        _add_covariance_slope(root, m, outer, index, work, grad_cov)
     return np.asarray(logp), grad_mean, grad_shift, grad_weight, grad_scale, grad_cov
 
 
@@ -229,7 +216,7 @@ class ClassRows(DensityOp):
     """
 
     kernel = staticmethod(class_rows)
-    version = 2
+    version = 3
     parameter_ndims = (2, 2, 1, 1, 2)
     data_dtypes = ("float64", "int8", "float64")
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skillinfer_bayes.inference.density_op import DensityOp
-from skillinfer_bayes.inference.likelihood import StudentRows, invert, row_term, same_system
+from skillinfer_bayes.inference.likelihood import StudentRows, invert, list_systems, row_term
 
 type FloatArray = NDArray[np.float64]
 
@@ -116,7 +116,7 @@ def factor_rows(
     df = nu.item()
     by_mean, by_loadings = np.zeros((n_rows, n_skills)), np.zeros((n_skills, rank))
     by_own_sd, by_nu = np.zeros(n_skills), 0.0
-    index = np.empty(n_skills, dtype=np.int64)
+    first, size, skills = list_systems(observed, error_var)
     variance, residual, alpha = np.empty(n_skills), np.empty(n_skills), np.empty(n_skills)
     shared, by_shared = np.empty((rank, n_skills)), np.empty((rank, n_skills))
     by_own, along, solved = np.empty(n_skills), np.empty(rank), np.empty(rank)
@@ -124,16 +124,12 @@ def factor_rows(
     inner, inverse = np.empty((rank, rank)), np.empty((rank, rank))
     system = (scaled, weighted, inner, inverse)
     logp = 0.0
-    start = 0
-    while start < n_rows:
-        m = 0
-        for k in range(n_skills):
-            if observed[start, k]:
-                index[m] = k
-                variance[m] = own_sd[k] ** 2 + error_var[start, k]
-                for p in range(rank):
-                    shared[p, m] = loadings[k, p]
-                m += 1
+    for run in range(len(size)):
+        m, index = size[run], skills[run]
+        for a in range(m):
+            variance[a] = own_sd[index[a]] ** 2 + error_var[first[run], index[a]]
+            for p in range(rank):
+                shared[p, a] = loadings[index[a], p]
         log_det = solve_system(shared, variance, system, m)
         if math.isnan(log_det):
             nothing = np.zeros_like(by_mean), np.zeros_like(by_loadings), np.zeros_like(own_sd)
@@ -141,8 +137,7 @@ def factor_rows(
         by_shared[:, :m] = 0.0
         by_own[:m] = 0.0
         n_agents = 0.0
-        row = start
-        while row < n_rows and (row == start or same_system(observed, error_var, start, row)):
+        for row in range(first[run], first[run + 1]):
             n = count[row]
             n_agents += n
             quad = 0.0
@@ -180,7 +175,6 @@ def factor_rows(
                     for b in range(m):
                         block[a, b] = scatter[scatter_row[row], index[a], index[b]]
                 logp -= 0.5 * _add_scatter(block, variance, system, by_shared, by_own, m)
-            row += 1
         for a in range(m):
             explained = 0.0
             for p in range(rank):
@@ -188,7 +182,6 @@ def factor_rows(
                 by_loadings[index[a], p] += by_shared[p, a] - n_agents * weighted[p, a]
             precision = (1.0 - explained) / variance[a]
             by_own_sd[index[a]] += (by_own[a] - n_agents * precision) * own_sd[index[a]]
-        start = row
     return np.asarray(logp), by_mean, by_loadings, by_own_sd, np.asarray(by_nu)
 
 
@@ -201,7 +194,7 @@ class FactorRows(DensityOp):
     """
 
     kernel = staticmethod(factor_rows)
-    version = 1
+    version = 2
     parameter_ndims = (2, 2, 1, 0)
     data_dtypes = StudentRows.data_dtypes
 
