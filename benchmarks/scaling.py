@@ -13,6 +13,7 @@ import warnings
 from ctypes import POINTER, c_double
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks._common import median, print_machine, print_table
 from skillinfer_bayes import History, Population, Priors, SamplerSettings
@@ -47,15 +48,16 @@ def gradient_seconds(history: History, priors: Priors) -> float:
     def evaluate() -> None:
         compiled.compiled_logp_func.ctypes(len(point), *pointers, compiled.user_data.ctypes.data)
 
-    evaluate()
     times = []
-    for _ in range(7):
-        begun = time.perf_counter()
-        rounds = 0
-        while time.perf_counter() - begun < 0.05:
-            evaluate()
-            rounds += 1
-        times.append((time.perf_counter() - begun) / rounds)
+    with threadpool_limits(limits=1, user_api="blas"):
+        evaluate()
+        for _ in range(7):
+            begun = time.perf_counter()
+            rounds = 0
+            while time.perf_counter() - begun < 0.05:
+                evaluate()
+                rounds += 1
+            times.append((time.perf_counter() - begun) / rounds)
     return median(times)
 
 

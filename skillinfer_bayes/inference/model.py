@@ -185,15 +185,16 @@ def build_model_of_rows(
 def centres_means(rows: Rows | Cells | Table, priors: Priors) -> bool:
     """Whether means are sampled themselves, and not their standardised shifts.
 
-    Those of the classes with tails "class", the population's own with tails "agent". Where a
-    gradient costs little, a normal density of as many dimensions as skills would be most of it.
+    Those of the classes with tails "class", the population's own with hundreds of rows. Where a
+    gradient costs little, a normal density of as many dimensions as skills would be most of it: so
+    normal rows count as what they are collapsed to.
     """
     if priors.tails == "class":
         return len(rows.design) >= CENTRED_CLASSES_FROM
-    if priors.tails != "agent" or priors.covariance == "factor" or isinstance(rows, Cells):
+    if priors.covariance == "factor" or not isinstance(rows, Rows):
         return False
-    n_agents, n_skills = rows.values.shape
-    return bool(n_agents >= max(CENTRED_MEAN_FROM, CENTRED_MEAN_FROM_PER_SKILL * n_skills))
+    n_rows, n_skills = rows.values.shape
+    return bool(n_rows >= max(CENTRED_MEAN_FROM, CENTRED_MEAN_FROM_PER_SKILL * n_skills))
 
 
 def _sigma(loadings: Tensor, root: Tensor) -> Tensor:

@@ -336,6 +336,17 @@ def test_many_skills_need_more_agents_for_it(rng, n_agents, n_skills, itself) ->
     assert centres_means(rows_of(history, priors), priors) == itself
 
 
+def test_normal_rows_count_as_what_they_are_collapsed_to(rng) -> None:
+    priors = Priors(tails="normal").resolve(12)
+    table = pd.DataFrame(rng.uniform(size=(600, 12)))
+    complete = History.from_dataframe(table)
+    holes = History.from_dataframe(table.mask(rng.random(table.shape) < 0.3))
+    assert not centres_means(rows_of(complete, priors), priors)
+    assert centres_means(rows_of(holes, priors), priors)
+    with_errors = History.from_dataframe(table, stderr=np.full(table.shape, 0.02))
+    assert centres_means(rows_of(with_errors, priors), priors)
+
+
 @pytest.mark.parametrize(
     ("covariance", "tails"), [("factor_lkj", "agent"), ("factor_lkj", "class"), ("factor", "cell")]
 )
