@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skillinfer_bayes.checks.options import check_columns
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
 
 type FloatArray = NDArray[np.float64]
@@ -118,9 +119,12 @@ def calibration(
 
     Raises
     ------
+    InputError
+        If `cells` are not such predictions.
     ConfigError
         If `by` names no column.
     """
+    cells = check_columns(cells, ("repeat", "agent", "skill", "p_below", "p_not_above"), "cells")
     if isinstance(by, str) or not by:
         raise ConfigError(f"`by` must be a list of columns, got {by!r}")
     for name in by:

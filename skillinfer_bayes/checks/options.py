@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.exceptions import ConfigError, InputError, closest_match_hint
 from skillinfer_bayes.history.table import History
 
 
@@ -41,3 +41,24 @@ def as_list(name: str, given: object) -> list[Any]:
     if not found:
         raise ConfigError(f"`{name}` must hold at least one value, got {given!r}; or leave it out")
     return found
+
+
+def check_columns(table: object, columns: Sequence[str], argument: str) -> pd.DataFrame:
+    """Give a table back if it has rows and all the columns.
+
+    Raises
+    ------
+    InputError
+        Otherwise.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"`{argument}` must be a DataFrame, got {type(table).__name__}")
+    for name in columns:
+        if name not in table.columns:
+            raise InputError(
+                f"`{argument}` must have a column {name!r}; "
+                f"{closest_match_hint(name, map(str, table.columns))}"
+            )
+    if table.empty:
+        raise InputError(f"`{argument}` must have at least one row, got none")
+    return table

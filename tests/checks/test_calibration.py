@@ -17,7 +17,7 @@ from skillinfer_bayes.checks.calibration import (
 from skillinfer_bayes.checks.rivals import RIVALS
 from skillinfer_bayes.checks.scores import DrawnForecast, NormalForecast
 from skillinfer_bayes.checks.validation import held_out
-from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.exceptions import ConfigError, InputError
 
 COUNT = 4000
 
@@ -185,3 +185,10 @@ def test_it_reads_what_held_out_gives(make_history) -> None:
 def test_bad_columns(cells, by, message) -> None:
     with pytest.raises(ConfigError, match=message):
         calibration(cells, by)
+
+
+def test_what_is_no_table_of_predictions(cells) -> None:
+    with pytest.raises(InputError, match="`cells` must be a DataFrame, got int"):
+        calibration(5)
+    with pytest.raises(InputError, match="`cells` must have a column 'p_below'"):
+        calibration(cells.drop(columns="p_below"))

@@ -560,6 +560,16 @@ def test_the_path_of_uncertainty_is_that_of_the_growing_profile(few) -> None:
             "did you mean 'bench_0'",
         ),
         (
+            lambda made: plots.plot_profile(made.profiles["gpt-4o"], reference={"bench_0": "x"}),
+            InputError,
+            "`reference` of 'bench_0' must be a number, got 'x'",
+        ),
+        (
+            lambda made: plots.plot_profile(made.profiles["gpt-4o"], reference=[0.5]),
+            InputError,
+            "`reference` must be a mapping from skill to score, got list",
+        ),
+        (
             lambda made: plots.plot_profile(made.profiles["gpt-4o"], skills=["bench"]),
             InputError,
             "`skills` must hold known names",

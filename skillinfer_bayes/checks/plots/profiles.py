@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from skillinfer_bayes.checks.options import check_columns
 from skillinfer_bayes.checks.plots.style import (
     INFERRED,
     MUTED,
@@ -18,7 +19,6 @@ from skillinfer_bayes.checks.plots.style import (
     SMALL_SIZE,
     TEXT_SIZE,
     TRUTH,
-    check_columns,
     check_count,
     check_share,
     check_type,
@@ -129,12 +129,19 @@ def plot_profile(
 def _check_reference(
     reference: Mapping[str, float] | pd.Series | None, skills: Sequence[str]
 ) -> dict[str, float]:
-    given = {} if reference is None else dict(reference.items())
-    known = {str(skill): float(score) for skill, score in given.items()}
-    for skill in known:
+    given = {} if reference is None else reference
+    if not isinstance(given, Mapping | pd.Series):
+        kind = type(given).__name__
+        raise InputError(f"`reference` must be a mapping from skill to score, got {kind}")
+    known = {}
+    for name, score in given.items():
+        skill = str(name)
         if skill not in skills:
             hint = closest_match_hint(skill, skills)
             raise UnknownSkillError(f"`reference` holds the unknown skill {skill!r}; {hint}")
+        if isinstance(score, bool) or not isinstance(score, int | float | np.number):
+            raise InputError(f"`reference` of {skill!r} must be a number, got {score!r}")
+        known[skill] = float(score)
     return {skill: score for skill, score in known.items() if np.isfinite(score)}
 
 

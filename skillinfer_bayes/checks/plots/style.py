@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -138,27 +137,6 @@ def legend_of(figure: Figure, ax: Axes, columns: int | None = None) -> None:
         fontsize=TEXT_SIZE,
         frameon=False,
     )
-
-
-def check_columns(table: object, columns: Sequence[str], argument: str) -> pd.DataFrame:
-    """Give a table back if it has rows and all the columns.
-
-    Raises
-    ------
-    InputError
-        Otherwise.
-    """
-    if not isinstance(table, pd.DataFrame):
-        raise InputError(f"`{argument}` must be a DataFrame, got {type(table).__name__}")
-    for name in columns:
-        if name not in table.columns:
-            raise InputError(
-                f"`{argument}` must have a column {name!r}; "
-                f"{closest_match_hint(name, map(str, table.columns))}"
-            )
-    if table.empty:
-        raise InputError(f"`{argument}` must have at least one row, got none")
-    return table
 
 
 def check_share(name: str, value: object) -> float:

@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from skillinfer_bayes.checks.calibration import TWO_SIDED
+from skillinfer_bayes.checks.options import check_columns
 from skillinfer_bayes.checks.plots.style import (
     MUTED,
     SMALL_SIZE,
     TEXT_SIZE,
     TITLE_SIZE,
-    check_columns,
     legend_of,
     method_colours,
     name_rows,
