@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
         raise InputError(
             f"`path` must be in an existing folder, got {str(path)!r}; make the folder first"
         )
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    # no longer than `path` itself, whose name may be as long as names can be
+    handle, name = tempfile.mkstemp(prefix=".new-", suffix=path.suffix[:20], dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from skillinfer_bayes.checks.options import check_count, check_share
 from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.history.scales import Scale, Scales
 from skillinfer_bayes.history.table import History
@@ -78,13 +79,14 @@ def simulate_history(
     Raises
     ------
     ConfigError
-        If there are fewer than 3 agents or 1 skill, or `missing` is not in [0, 1).
+        If there are fewer than 3 agents, 1 skill or 1 factor, `missing` is not in [0, 1), or the
+        seed is negative.
     """
-    if n_agents < 3 or n_skills < 1 or not 0.0 <= missing < 1.0:
-        raise ConfigError(
-            "`n_agents` must be at least 3, `n_skills` at least 1 and `missing` in [0, 1), got "
-            f"{n_agents}, {n_skills} and {missing}"
-        )
+    check_count("n_agents", 3, n_agents)
+    check_count("n_skills", 1, n_skills)
+    check_count("rank", 1, rank)
+    check_count("random_seed", 0, random_seed)
+    check_share("missing", missing, zero=True)
     rng = np.random.default_rng(random_seed)
     loadings = 0.4 * rng.standard_normal((n_skills, rank))
     loadings[:, 0] += 0.6
@@ -151,8 +153,11 @@ def fake_population(
     Raises
     ------
     ConfigError
-        If `tails` is none of these.
+        If `tails` is none of these, there are no draws, or the seed is negative.
     """
+    check_count("chains", 1, chains)
+    check_count("draws", 1, draws)
+    check_count("random_seed", 0, random_seed)
     if tails not in ("normal", "agent", "cell"):
         raise ConfigError(f"`tails` must be 'normal', 'agent' or 'cell', got {tails!r}")
     if history is None:
@@ -268,7 +273,9 @@ def population_of_draws(
         },
         coords={name: coords[name] for name in sample_dims},
     )
-    return Population(history, Posterior(attach_history(posterior, stats, history)), FAKE_SETTINGS)
+    return Population(
+        history, Posterior(attach_history(posterior, stats, history)), dict(FAKE_SETTINGS)
+    )
 
 
 def _moments(history: History) -> tuple[FloatArray, FloatArray]:

@@ -58,14 +58,32 @@ class TestSimulateHistory:
         np.testing.assert_allclose(back, simulation.covariance)
 
     @pytest.mark.parametrize(
-        "bad", [{"n_agents": 2}, {"n_skills": 0}, {"missing": 1.0}, {"missing": -0.1}]
+        "bad",
+        [
+            {"n_agents": 2},
+            {"n_agents": 10.0},
+            {"n_skills": 0},
+            {"rank": 0},
+            {"missing": 1.0},
+            {"missing": -0.1},
+            {"random_seed": -1},
+        ],
     )
     def test_refuses_what_makes_no_table(self, bad) -> None:
-        with pytest.raises(ConfigError, match=r"`n_agents` must be at least 3.*got"):
+        with pytest.raises(ConfigError, match=f"`{next(iter(bad))}` must be .*got"):
             simulate_history(**bad)
 
 
 class TestFakePopulation:
+    def test_settings_are_its_own(self) -> None:
+        fake_population().settings["note"] = "changed"
+        assert fake_population().settings["note"].startswith("fake draws")
+
+    @pytest.mark.parametrize("bad", [{"chains": 0}, {"draws": 0}, {"random_seed": -1}])
+    def test_needs_draws_and_a_seed(self, bad) -> None:
+        with pytest.raises(ConfigError, match=f"`{next(iter(bad))}` must be .*got"):
+            fake_population(**bad)
+
     def test_needs_nothing(self) -> None:
         population = fake_population()
         assert population.posterior.n_chains == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -130,7 +131,7 @@ def check_threshold(threshold: float, lower: float, upper: float, name: str) -> 
     """
     given: object = threshold
     is_number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
-    if not is_number or not np.isfinite(threshold):
+    if not is_number or not abs(threshold) <= sys.float_info.max:
         raise ThresholdError(f"`threshold` must be a finite number, got {threshold!r}")
     if not lower <= threshold <= upper:
         hint = ""

@@ -155,7 +155,8 @@ class Profiles(Mapping[str, Profile]):
         """Joint posterior predictive draws, dims (chain, draw, agent, skill), score units.
 
         Every agent uses the same posterior draw and the same random numbers at the same index,
-        so differences between agents carry no noise of their own.
+        so differences between agents' skills carry no noise of their own. Scores that are counts of
+        items are the exception: each agent has its own luck.
         """
         return draws_array(self._context, self._evidence, kind)
 

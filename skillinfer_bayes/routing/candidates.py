@@ -83,7 +83,7 @@ def find_eligible(
     """
     check_profiles(profiles)
     wanted = limits if isinstance(limits, str) or not isinstance(limits, Iterable) else [*limits]
-    if not wanted:
+    if wanted == []:
         return Field(profiles, metadata)
     check_metadata(metadata, profiles)
     found = apply_constraints(wanted, profiles, metadata, task=task)
@@ -163,7 +163,8 @@ def evaluate_candidates(
                 expected_regret=regret,
                 utility=None if utility is None else expected,
             )
-            worth[name] = float(comparison.criterion.values[at])
+            if utility is not None or quantile is not None:
+                worth[name] = float(comparison.criterion.values[at])
     order = sorted(found, key=lambda name: (-worth[name], name))
     return tuple(found[name] for name in order)
 

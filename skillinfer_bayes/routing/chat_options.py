@@ -6,7 +6,7 @@ import importlib
 import math
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
 
 from skillinfer_bayes.exceptions import ConfigError, MissingDependencyError
@@ -45,7 +45,7 @@ class ChatOptions:
     model: str
     client: Any
     base_url: str | None
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     max_tokens: int
     timeout: float | None
     max_retries: int | None

@@ -15,12 +15,12 @@ A name with blanks, quotes or any of ``< > = ! ( ) ,`` in it goes in double quot
 from __future__ import annotations
 
 import math
-import numbers
 import re
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from skillinfer_bayes.exceptions import ConstraintError
+from skillinfer_bayes.routing.metadata_values import is_finite, is_number
 
 GRAMMAR = (
     'write KEY < 1000 (or <=, >, >=, ==, !=), KEY == "text", P(SKILL > 0.7) >= 0.9, '
@@ -52,7 +52,7 @@ class MetadataLimit:
 
     def __post_init__(self) -> None:
         _check_name(self.key, "key")
-        if _is_number(self.value):
+        if is_number(self.value):
             _check_choice(self.comparison, (*COMPARISONS, *EQUALITIES))
             object.__setattr__(self, "value", _finite(self.value))
         elif isinstance(self.value, str | bool):
@@ -320,11 +320,7 @@ def _check_choice(sign: object, allowed: tuple[str, ...]) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def _finite(value: object) -> float:
-    if not _is_number(value) or not math.isfinite(value):  # type: ignore[arg-type]
+    if not is_finite(value):
         raise ConstraintError(f"a limit must be a finite number, got {value!r}; give a number")
     return float(value)  # type: ignore[arg-type]

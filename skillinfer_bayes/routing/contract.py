@@ -23,7 +23,7 @@ KEYS = ("reasoning", "risks", "agent", "confidence")
 MOST_LISTED_AGENTS = 500
 MOST_LISTED_LETTERS = 7_500
 # Local models put their thoughts before the answer; models without strict schemas like fences.
-THOUGHTS = re.compile(r"\s*<think>.*</think>", re.DOTALL)
+THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)```\s*", re.DOTALL)
 SHOWN_PROBLEM_LENGTH = 500
 

@@ -145,7 +145,7 @@ def agent_ids(names: Iterable[str]) -> dict[str, str]:
 
 def _is_plain(name: str) -> bool:
     return (
-        name == one_line(name)
+        f"{name}:" == one_line(f"{name}:")
         and name[0].isalnum()
         and not name.endswith((" ", ":"))
         and "  " not in name

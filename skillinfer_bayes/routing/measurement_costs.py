@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError, UnknownAgentError, closest_match_hint
 from skillinfer_bayes.profiles.joint import Members
-from skillinfer_bayes.routing.metadata_values import is_number
+from skillinfer_bayes.routing.metadata_values import is_finite
 
 type FloatArray = NDArray[np.float64]
 type Costs = float | Mapping[str, float] | pd.DataFrame
@@ -95,8 +94,8 @@ def check_number(name: str, value: object, *, zero: bool = False) -> float:
     zero : bool, default False
         Whether 0 is allowed.
     """
-    number = float(value) if is_number(value) else math.nan  # type: ignore[arg-type]
-    if not math.isfinite(number) or number < 0.0 or (number == 0.0 and not zero):
+    number = float(value) if is_finite(value) else -1.0  # type: ignore[arg-type]
+    if number < 0.0 or (number == 0.0 and not zero):
         rule = "not negative" if zero else "above 0"
         raise ConfigError(f"`{name}` must be a finite number {rule}, got {value!r}; change it")
     return number

@@ -60,3 +60,11 @@ def is_missing(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Tell whether a plain value is a real number, NaN included and bools left out."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a plain value is a number that a float can hold."""
+    try:
+        return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False

@@ -208,10 +208,10 @@ def _candidates(member: Member, prices: FloatArray, weights: FloatArray | None) 
     skills, scores = member.draws("skill", "score")
     positions = np.flatnonzero(~np.isnan(prices))
     unit = _units(context)
+    parts = skills / unit if weights is None else context.to_task_units(skills) * weights
     return Candidates(
-        value=np.empty(0) if weights is None else context.to_task_units(skills) @ weights,
-        skills=skills / unit,
-        weights=np.ones(len(unit)) if weights is None else weights,
+        value=np.empty(0) if weights is None else parts.sum(axis=1),
+        skills=parts,
         scores=scores[:, positions] / unit[positions],
         working=context.scales.to_working(scores)[:, positions],
         positions=positions,
@@ -312,6 +312,8 @@ def _verdict(
     if worth:
         first = table.iloc[0]
         gain = float(table["gain"].sum() if batch else first["gain"])
+        if method == "regret" and regret is not None:
+            gain = min(gain, regret)  # which few draws can exceed by their noise
         many = f"{len(table)} measurements" if batch else "this"
         cost = f"{table['cost'].sum() if batch else first['cost']:g}"
         begin = f"measure {first['skill']!r} of {first['agent']!r} first"

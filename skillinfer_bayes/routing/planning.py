@@ -37,9 +37,8 @@ class Candidates(NamedTuple):
     """Joint draws of one agent, and what can be measured of it.
 
     value : (S,), the task's score or utility; without a task empty
-    skills : (S, K), in common units
-    weights : (K,), how much each skill counts
-    scores : (S, m), simulated measurements, in the same units
+    skills : (S, K), what each brings to the task's score; without a task, in common units
+    scores : (S, m), simulated measurements, in common units
     working : (S, m), the same on the working scale
     positions : (m,), which skills they measure
     costs : (m,)
@@ -47,7 +46,6 @@ class Candidates(NamedTuple):
 
     value: FloatArray
     skills: FloatArray
-    weights: FloatArray
     scores: FloatArray
     working: FloatArray
     positions: IntArray
@@ -159,7 +157,7 @@ class _Moments:
     """Covariance of one agent's target, skills and measurements, as measurements come in."""
 
     def __init__(self, one: Candidates) -> None:
-        skills, n_scores = one.skills * one.weights, one.scores.shape[1]
+        skills, n_scores = one.skills, one.scores.shape[1]
         # without a task the skills themselves are the targets
         has_task = bool(one.value.size)
         target = np.column_stack([one.value, skills[:, one.positions]]) if has_task else skills

@@ -183,15 +183,18 @@ class PromptPlan:
         text = self._write(names, reply, self.compact, self.n_skills)
         if self.token_budget is None or estimate_tokens(text) <= self.token_budget:
             return text
-        counts = range(self.n_skills, 0, -1)  # from too many to few enough
-        found = bisect.bisect_left(counts, True, key=lambda n: self._fits(names, reply, n))
-        if found == len(counts):
-            needed = estimate_tokens(self._write(names, reply, True, 1))
-            raise ConfigError(
-                f"`token_budget` must leave room for {len(names)} agents with one skill each, "
-                f"about {needed} tokens, got {self.token_budget}; raise it or offer fewer agents"
-            )
-        return self._write(names, reply, True, counts[found])
+        # from too many to few enough: to show less than the task needs takes a sentence more
+        whole = min(self.n_skills, len(self.agents.task_skills))
+        for counts in (range(self.n_skills, whole - 1, -1), range(whole - 1, 0, -1)):
+            found = bisect.bisect_left(counts, True, key=lambda n: self._fits(names, reply, n))
+            if found < len(counts):
+                return self._write(names, reply, True, counts[found])
+        shortest = (self._write(names, reply, True, count) for count in {whole, 1})
+        raise ConfigError(
+            f"`token_budget` must leave room for {len(names)} agents with one skill each, "
+            f"about {min(map(estimate_tokens, shortest))} tokens, got {self.token_budget}; "
+            "raise it or offer fewer agents"
+        )
 
     def _fits(self, names: Sequence[str], reply: ReplyForm, n_skills: int) -> bool:
         text = self._write(names, reply, True, n_skills)
@@ -295,7 +298,9 @@ def _task_lines(
     described = [skill for skill in skills if known.get(skill, "").strip()]
     if described:
         lines.append("What the skills measure:")
-    lines += [f"  {one_line(skill)}: {one_line(known[skill].strip())}" for skill in described]
+    lines += [
+        "  " + one_line(f"{line_start(skill)}: {known[skill].strip()}") for skill in described
+    ]
     return tuple(lines)
 
 

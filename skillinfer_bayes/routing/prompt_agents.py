@@ -98,7 +98,7 @@ class AgentTexts:
             if position == len(self.task_skills):
                 lines.append("  Other skills:")
             mean, std, source = self._numbers(facts, skill)
-            lines.append(f"    {one_line(skill)}: {mean} ± {std} ({source})")
+            lines.append("    " + one_line(f"{skill}: {mean} ± {std} ({source})"))
         score, std = self._fit(facts)
         if self.threshold is None:
             lines.append(f"  Task fit: {score} ± {std}")

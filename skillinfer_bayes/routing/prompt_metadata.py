@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from skillinfer_bayes.exceptions import MetadataError, closest_match_hint
-from skillinfer_bayes.routing.labels import one_line
+from skillinfer_bayes.routing.labels import line_start, one_line, quoted
 from skillinfer_bayes.routing.metadata_values import (
     check_by_agent,
     is_missing,
@@ -22,6 +22,8 @@ KNOWN_METADATA = {
     "avg_latency_ms": ("Latency", "", "ms"),
     "rate_limit_rpm": ("Rate limit", "", " req/min"),
 }
+# What the prompt itself says of an agent: keys that read like this are shown in quotes.
+OWN_LABELS = frozenset({"", "caution", "other skills", "skill profile", "task fit"})
 LARGEST_EXACT_FLOAT = 2**53
 ABSENT = "-"
 
@@ -94,7 +96,7 @@ def metadata_lines(facts: Mapping[str, object]) -> list[str]:
     ]
     lines = [", ".join(known)] if known else []
     return lines + [
-        f"{_readable_key(key)}: {_value_text(value)}"
+        one_line(f"{_readable_key(key)}: {_value_text(value)}")
         for key, value in facts.items()
         if key not in KNOWN_METADATA
     ]
@@ -147,7 +149,7 @@ def metadata_cell(facts: Mapping[str, object], key: object) -> str:
 def _check_showable(name: str, key: object, value: object) -> None:
     """Find out now whether a value has a text: it may be of any class."""
     try:
-        _value_text(value), one_line(str(key))
+        _with_unit(value, "", ""), _readable_key(key)
     except Exception as error:
         raise MetadataError(
             f"`metadata` must hold values that can be put into words, got one of type "
@@ -168,12 +170,14 @@ def _with_unit(value: object, before: str, after: str) -> str:
     value = plain_value(value)
     if is_missing(value) or not is_number(value):
         return _value_text(value)
-    finite = math.isfinite(value)  # type: ignore[arg-type]
-    return f"{before}{_value_text(value)}{after}" if finite else "unlimited"
+    return "unlimited" if value == math.inf else f"{before}{_value_text(value)}{after}"
 
 
 def _readable_key(key: object) -> str:
-    text = one_line(str(key).replace("_", " ").strip())
+    words = str(key).replace("_", " ").strip()
+    if " ".join(words.split()).casefold() in OWN_LABELS:
+        return quoted(str(key))
+    text = line_start(words)
     return text[:1].upper() + text[1:]
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError, MetadataError, closest_match_hint
-from skillinfer_bayes.routing.metadata_values import check_by_agent, is_number, plain_value
+from skillinfer_bayes.routing.metadata_values import check_by_agent, is_finite, plain_value
 
 type FloatArray = NDArray[np.float64]
 type UtilityFunction = Callable[[FloatArray, Mapping[str, object]], FloatArray]
@@ -186,7 +186,7 @@ def _one_agent(
 
 def _number(facts: Mapping[str, object], key: str) -> float:
     value = plain_value(facts.get(key))
-    if not is_number(value) or not math.isfinite(value):  # type: ignore[arg-type]
+    if not is_finite(value):
         hint = f"; {closest_match_hint(key, facts)}" if key not in facts and facts else ""
         found = repr(facts[key]) if key in facts else "nothing"
         raise MetadataError(
@@ -197,6 +197,6 @@ def _number(facts: Mapping[str, object], key: str) -> float:
 
 
 def _checked_weight(name: str, value: object) -> float:
-    if not is_number(value) or not math.isfinite(value):  # type: ignore[arg-type]
+    if not is_finite(value):
         raise ConfigError(f"`{name}` of a utility must be a finite number, got {value!r}")
     return float(value)  # type: ignore[arg-type]

@@ -226,6 +226,7 @@ class TestMatchScore:
             (float("nan"), "must be a finite number, got nan"),
             ("high", "must be a finite number, got 'high'"),
             (True, "must be a finite number, got True"),
+            (10**400, "must be a finite number, got 1000"),
         ],
     )
     def test_threshold_lies_on_the_scale(self, profile, threshold, message) -> None:
@@ -372,6 +373,9 @@ class TestCopiesAndFiles:
     def test_a_file_leads_back_to_the_same_profile(self, known, population, tmp_path) -> None:
         path = tmp_path / "profile.json"
         assert known.to_json(path) == path.read_text("utf-8").rstrip("\n")
+        longest = tmp_path / f"{'x' * 250}.json"
+        known.to_json(longest)
+        assert sorted(tmp_path.iterdir()) == sorted([path, longest])
         same(Profile.from_json(path, population), known)
 
     def test_json_is_plain_and_complete(self, known) -> None:

@@ -154,6 +154,7 @@ class TestAnswers:
             "```json\n{}\n```",
             "\n```\n{}\n```\n",
             "<think>gpt-4o? ASSIGNED: x {{ no.</think>\n{}",
+            "<think>hm</think>\nASSIGNED: claude-3.5\n(as said after </think>)",
             "  {}  ",
         ],
     )

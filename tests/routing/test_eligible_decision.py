@@ -20,8 +20,10 @@ from skillinfer_bayes.exceptions import (
     MetadataError,
 )
 from skillinfer_bayes.profiles.task import Task
+from skillinfer_bayes.routing.candidates import Field, evaluate_candidates
 from skillinfer_bayes.routing.compare import compare
 from skillinfer_bayes.routing.orchestrator import orchestrate
+from skillinfer_bayes.routing.prompt import plan_prompt
 from skillinfer_bayes.routing.utility import Utility
 from skillinfer_bayes.testing import fake_population
 
@@ -218,3 +220,22 @@ def test_limits_on_profiles_of_another_kind(server, task, profiles):
     decision = orchestrate(task, profiles, **options)
     assert [one.agent for one in decision.candidates] == ["gemini-pro"]
     assert decision.candidates[0].p_best is None
+
+
+def test_the_bayes_choice_has_the_highest_expected_score(population) -> None:
+    """Draws of two agents that are nearly alike can say the opposite of their expectations."""
+    for number in range(10):
+        close = {
+            f"good {number}": population.profile().observe("math", 0.801),
+            f"less {number}": population.profile().observe("math", 0.8),
+        }
+        task = Task({"code": 1.0})
+        agents = plan_prompt(task, close).agents
+        found = evaluate_candidates(task, Field(close, None), agents, None, None)
+        assert [one.agent for one in found] == list(close)
+        assert found[0].score > found[1].score
+
+
+def test_an_empty_text_is_no_limit(decide) -> None:
+    with pytest.raises(ConstraintError):
+        decide(limits="")

@@ -12,6 +12,7 @@ from stand_in import StandInProfile
 
 from skillinfer_bayes.exceptions import DecisionError, FallbackWarning
 from skillinfer_bayes.profiles.task import Task
+from skillinfer_bayes.routing.chat_options import ChatOptions
 from skillinfer_bayes.routing.orchestrator import orchestrate
 
 pytestmark = pytest.mark.usefixtures("no_settings")
@@ -83,3 +84,9 @@ def test_no_part_of_a_key_is_shown_where_a_reply_is_cut(server, decide, padding)
     sent = json.dumps([body["messages"] for body in server.bodies])
     shown = [decision.to_json(), sent, *traceback.format_exception(caught.value)]
     assert not [text for text in shown if key[:8] in text]
+
+
+def test_options_do_not_show_their_key() -> None:
+    options = ChatOptions("model", None, None, "sk-secret", 500, None, None)
+    assert options.api_key == "sk-secret"
+    assert "sk-secret" not in repr(options)

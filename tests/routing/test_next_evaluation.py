@@ -19,6 +19,7 @@ from skillinfer_bayes.exceptions import (
     UnknownAgentError,
     UnknownSkillError,
 )
+from skillinfer_bayes.history.table import History
 from skillinfer_bayes.routing.compare import compare
 from skillinfer_bayes.routing.next_evaluation import METHODS, next_evaluations
 from skillinfer_bayes.routing.utility import Utility
@@ -317,6 +318,7 @@ class TestBadInput:
             ({"budget": 0.0}, "`budget` must be a finite number above 0, got 0"),
             ({"budget": float("inf")}, "`budget` must be a finite number"),
             ({"budget": True}, "`budget` must be a finite number"),
+            ({"budget": 10**400}, "`budget` must be a finite number"),
             ({"costs": 0.0}, "`costs` must be a finite number above 0"),
             ({"costs": 5e-324}, "`costs` must be at least 1e-100, got 5e-324"),
             ({"costs": {"code": -1.0}}, r"`costs\['code'\]` must be a finite number above 0"),
@@ -371,3 +373,22 @@ class TestBadInput:
             next_evaluations({"a": StandInProfile({"code": (0.5, 0.1)})}, TASK)
         with pytest.raises(MetadataError, match="'cost_per_1k'"):
             next_evaluations(agents, TASK, utility=Utility(cost=1.0))
+
+
+@pytest.mark.parametrize("other_scale", [False, True])
+def test_variance_is_what_a_skill_brings_to_the_score(other_scale) -> None:
+    scores = simulate_history(40, 4, random_seed=2).scores
+    scores["skill_0"] = 0.5 + 0.02 * (scores["skill_0"] - 0.5)
+    if other_scale:
+        scores["skill_3"] = 1000.0 + 400.0 * scores["skill_3"]
+    history = History.from_dataframe(scores, normalize=not other_scale)
+    profile = fake_population(history, draws=2000).profile("a")
+    task = {"skill_0": 3.0, "skill_1": 1.0}
+    table = next_evaluations({"a": profile}, task, method="variance").table.set_index("skill")
+    low, high = scores.min(), scores.max()
+    for skill, weight in {"skill_0": 0.75, "skill_1": 0.25}.items():
+        unit = 1.0 if other_scale else high[skill] - low[skill]
+        expected = (weight * profile.predict(skill)["std"] / unit) ** 2
+        assert table.at[skill, "gain"] == pytest.approx(expected, rel=0.08)
+        assert table.at[skill, "variance"] == table.at[skill, "gain"]
+    assert table.at["skill_3", "variance"] == 0.0

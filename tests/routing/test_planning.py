@@ -31,8 +31,7 @@ def candidates(seed, costs, *, lift=0.0):
     scores = skills + 0.1 * rng.standard_normal(skills.shape)
     return Candidates(
         value=lift + skills.mean(axis=1),
-        skills=skills,
-        weights=np.full(len(costs), 1.0 / len(costs)),
+        skills=skills / len(costs),
         scores=scores,
         working=scores,
         positions=np.arange(len(costs)),

@@ -152,6 +152,17 @@ class TestBudget:
         whole = build_prompt({"math": 1}, some(3), skills="all")
         assert build_prompt({"math": 1}, some(3), skills="all", token_budget=10_000) == whole
 
+    def test_all_that_the_task_needs_can_be_shorter_than_less_of_it(self):
+        task = {"math": 1, "code": 1}
+        agents = {"a": StandInProfile(dict.fromkeys(task, (0.5, 0.1)))}
+        both, one = (
+            build_prompt(task, agents, compact=True, skills=skills) for skills in ("task", 1)
+        )
+        assert estimate_tokens(both) < estimate_tokens(one)
+        assert build_prompt(task, agents, token_budget=estimate_tokens(both)) == both
+        with pytest.raises(ConfigError, match=f"about {estimate_tokens(both)} tokens"):
+            build_prompt(task, agents, token_budget=estimate_tokens(both) - 1)
+
     @given(st.integers(390, 1500))
     def test_is_kept_with_as_many_skills_as_fit(self, budget):
         prompt = build_prompt({"math": 1}, some(10), skills="all", token_budget=budget)

@@ -79,6 +79,7 @@ def test_plain_data_and_no_change():
         ({"cost": -1.0}, "`cost` of a utility must be not negative: it is subtracted"),
         ({"latency": float("nan")}, "`latency` of a utility must be a finite number"),
         ({"cost": True}, "`cost` of a utility must be a finite number"),
+        ({"cost": 10**400}, "`cost` of a utility must be a finite number"),
         ({"cost_key": " "}, "`cost_key` of a utility must be a text"),
         ({"other": [("a", 1.0)]}, "`other` of a utility must map"),
         ({"other": {"a": "1"}}, r"`other\['a'\]` of a utility must be a finite number"),
