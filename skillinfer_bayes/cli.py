@@ -43,6 +43,7 @@ from skillinfer_bayes.exceptions import (
     FallbackWarning,
     SkillinferError,
 )
+from skillinfer_bayes.routing.labels import one_line
 
 if TYPE_CHECKING:
     from skillinfer_bayes.inference.priors import Covariance
@@ -61,9 +62,7 @@ class _Commands(click.Group):
             with plain_warnings() as seen:
                 result = super().invoke(ctx)
         except SkillinferError as error:
-            reply = error.reply if isinstance(error, DecisionError) else None
-            shown = "" if reply is None or reply in str(error) else f"\nThe reply was:\n{reply}"
-            raise click.ClickException(f"{error}{shown}") from error
+            raise click.ClickException("\n".join([str(error), *_reply_lines(error)])) from error
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(EXIT_INTERRUPTED)
@@ -76,6 +75,15 @@ class _Commands(click.Group):
         if any(issubclass(category, FallbackWarning) for category in seen):
             ctx.exit(EXIT_FALLBACK)
         return result
+
+
+def _reply_lines(error: SkillinferError) -> list[str]:
+    """Show the reply that could not be used, unless the message does."""
+    reply = error.reply if isinstance(error, DecisionError) else None
+    if not reply or repr(reply) in str(error):
+        return []
+    # what a model says must not steer the terminal
+    return ["The reply was:", *map(one_line, reply.splitlines())]
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -248,7 +256,8 @@ def profile(
     profiles = make_profiles(load_population(population), observations, n_items)
     table = profiles.to_dataframe(ci_prob=ci_prob, kind=kind).reset_index()
     if output is None:
-        click.echo(table.to_string(index=False, float_format="{:.3f}".format))
+        shown = table.assign(**table[["agent", "skill"]].map(one_line))
+        click.echo(shown.to_string(index=False, float_format="{:.3f}".format))
     else:
         write_profiles(table, output)
     for line in cautions(profiles):
@@ -265,7 +274,7 @@ def info(population: Path) -> None:
       skillinfer-bayes info population.nc
     """
     for name, value in described(load_population(population)):
-        click.echo(f"{name:<12} {value}")
+        click.echo(f"{name:<12} {one_line(value)}")
 
 
 def _load_sampler() -> None:

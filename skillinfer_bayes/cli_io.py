@@ -152,7 +152,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
 def _read_json_rows(path: Path, error_type: type[InputError]) -> dict[str, dict[str, Any]]:
     try:
         rows = json.loads(_read_text(path, error_type), object_pairs_hook=_unique_keys)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise error_type(f"{str(path)!r} cannot be read as JSON: {error}") from error
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise error_type(
@@ -172,7 +172,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_csv_rows(path: Path) -> dict[str, dict[str, Any]]:
     text = io.StringIO(_read_text(path, MetadataError), newline="")
-    lines = [line for line in csv.reader(text) if line]
+    try:
+        lines = [line for line in csv.reader(text) if line]
+    except csv.Error as error:
+        raise MetadataError(
+            f"{str(path)!r} cannot be read as CSV: {error}; look for a quote that is not closed"
+        ) from error
     if len(lines) < 2 or len(lines[0]) < 2:
         raise MetadataError(
             f"{str(path)!r} must have a header line, an agent column and at least one more column"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,8 +40,9 @@ class SkillCount(click.ParamType[str | int]):
         """Read the option's text."""
         if value in ("task", "all") or isinstance(value, int):
             return value
-        if value.isascii() and value.isdigit() and int(value) >= 1:
-            return int(value)
+        with contextlib.suppress(ValueError):  # more digits than Python reads
+            if value.isascii() and value.isdigit() and int(value) >= 1:
+                return int(value)
         self.fail(f"{value!r} is not task, all or a number from 1.", param, ctx)
 
 

@@ -123,7 +123,8 @@ def prompt(
     "--record",
     metavar="FILE.json",
     type=click.Path(path_type=Path),
-    help="Write the audit record to this file, also where there is no decision.",
+    help="Write the audit record to this file, also where the model gave no usable answer; "
+    "nothing is written where nothing was sent.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as one JSON object.")
 def route(
@@ -182,6 +183,8 @@ def route(
         _say_who_is_left_out(field.exclusions)
         click.echo(text)
         click.echo(f"{KEY_VARIABLE} is not set: this is the prompt; nothing was sent.", err=True)
+        if record is not None:
+            click.echo(f"Warning: no record was written to {str(record)!r}", err=True)
         return
     weighted = bool(cost_weight or latency_weight)
     try:

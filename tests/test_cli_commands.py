@@ -87,6 +87,20 @@ def test_profile_names_the_agents_that_are_unlike_the_history(
     assert more == "Caution: and 2 more agents"
 
 
+def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    population, observations = tmp_path / "population.nc", tmp_path / "new.csv"
+    fake_population(HISTORY.rename(columns={"math": "\x1b[2Jmath"})).save(population)
+    observations.write_text("agent,code\n\x1b[2Jevil,0.5\n", "utf-8")
+    result = run("profile", population, observations)
+    for shown in (result, run("info", population)):
+        assert shown.exit_code == 0, shown.stderr
+        assert "\x1b" not in shown.output
+        assert r"\x1b[2Jmath" in shown.stdout
+    assert r"\x1b[2Jevil" in result.stdout
+    assert run("profile", population, observations, "-o", tmp_path / "out.csv").exit_code == 0
+    assert "\x1b[2Jevil" in set(pd.read_csv(tmp_path / "out.csv")["agent"])
+
+
 def test_profile_writes_every_format_alike(
     population_file: Path, observations: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +160,16 @@ def test_bad_tasks_are_one_line(
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("digits", [0, 5_000])
+def test_a_number_of_skills_that_cannot_be(
+    population_file: Path, observations: Path, digits: int
+) -> None:
+    arguments = (population_file, observations, "--task", "math=1", "--skills", "9" * digits)
+    result = run("prompt", *arguments)
+    assert result.exit_code == 2
+    assert "is not task, all or a number from 1" in result.stderr
+
+
 def test_metadata_must_cover_the_agents(
     population_file: Path, observations: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +198,18 @@ def test_route_without_a_key_prints_the_prompt_and_says_so(
     assert result.exit_code == 0
     assert result.stdout == run("prompt", *arguments).stdout
     assert "OPENAI_API_KEY is not set" in result.stderr
+    assert "record" not in result.stderr
+
+
+def test_route_without_a_key_says_that_there_is_no_record(
+    population_file: Path, observations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    record = tmp_path / "audit.json"
+    result = run("route", population_file, observations, "--task", "math=1", "--record", record)
+    assert result.exit_code == 0
+    assert result.stderr.endswith(f"Warning: no record was written to {str(record)!r}\n")
+    assert not record.exists()
 
 
 def test_route_with_a_key_prints_the_decision(
@@ -208,7 +244,25 @@ def test_route_shows_the_reply_that_could_not_be_used(
     result = run("route", population_file, observations, "--task", "math=1")
     assert result.exit_code == 1
     assert "the reply names no agent" in result.stderr
-    assert "I would rather not." in result.stderr
+    assert result.stderr.endswith("The reply was:\nI would rather not.\n")
+
+
+def test_a_reply_is_shown_once_and_cannot_steer_the_terminal(
+    population_file: Path, observations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = "\x1b[2Jerased\x1b]0;title\x07\nASSIGNED: nobody"
+    messages = iter(["no such agent", f"no such agent; the reply was {reply!r}"])
+
+    def refuse(*arguments: Any, **options: Any) -> Decision:
+        raise DecisionError(next(messages), reply=reply)
+
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr(orchestrator, "orchestrate", refuse)
+    arguments = ("route", population_file, observations, "--task", "math=1", "--no-fallback")
+    for shown in (run(*arguments).stderr, run(*arguments).stderr):
+        assert "\x1b" not in shown
+        assert shown.count("erased") == 1
+        assert shown.count("nobody") == 1
 
 
 def test_info_describes_the_population(population_file: Path) -> None:

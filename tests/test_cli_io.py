@@ -87,6 +87,7 @@ def test_scores_come_from_csv_and_parquet_alike(tmp_path: Path) -> None:
         ('{"a": 1}', "one JSON object per agent"),
         ('{"a": {}, "a": {}}', "'a' comes more than once"),
         ('{"a": {"math": 1, "math": 0}}', "'math' comes more than once"),
+        pytest.param("[" * 200_000, "cannot be read as JSON", id="deep"),
     ],
 )
 def test_json_that_is_no_table(tmp_path: Path, content: str, message: str) -> None:
@@ -123,6 +124,13 @@ def test_metadata_from_json(tmp_path: Path) -> None:
         ("costs.csv", "agent,cost\na,1,2\n", "2 different columns"),
         ("costs.csv", "agent,cost,cost\na,1,2\n", "3 different columns"),
         ("costs.csv", "agent,cost\na,\x00\n".encode("utf-16"), "cannot be read"),
+        pytest.param(
+            "costs.csv",
+            'agent,note\na,"' + "b\n" * 70_000,
+            "a quote that is not closed",
+            id="quote",
+        ),
+        pytest.param("costs.json", "[" * 200_000, "cannot be read as JSON", id="deep"),
     ],
 )
 def test_metadata_that_cannot_be_read(

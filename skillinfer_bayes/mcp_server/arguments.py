@@ -22,7 +22,7 @@ Probability = Annotated[
 ]
 Metadata = Annotated[
     dict[str, dict[str, Any]] | None,
-    Field(description="Facts by profile, e.g. {'a': {'avg_latency_ms': 800}}."),
+    Field(description="Facts by profile, all of them, e.g. {'a': {'avg_latency_ms': 800}}."),
 ]
 Limits = Annotated[
     list[str],

@@ -16,12 +16,15 @@ from skillinfer_bayes.mcp_server.results import (
     PromptText,
     Ranking,
 )
+from skillinfer_bayes.mcp_server.session import cautions
 from skillinfer_bayes.profiles.profile import Profile
 from skillinfer_bayes.profiles.task import MatchResult, Task
 from skillinfer_bayes.routing.candidates import Field, eligible_or_error, find_eligible
 from skillinfer_bayes.routing.compare import compare
+from skillinfer_bayes.routing.labels import agent_label
 from skillinfer_bayes.routing.next_evaluation import next_evaluations
 from skillinfer_bayes.routing.prompt import build_prompt
+from skillinfer_bayes.routing.prompt_metadata import check_metadata
 from skillinfer_bayes.routing.ranking import rank_agents
 from skillinfer_bayes.routing.tokens import estimate_tokens
 from skillinfer_bayes.routing.utility import Utility
@@ -39,7 +42,7 @@ def match(
 ) -> MatchInfo:
     """Score one profile against a task."""
     result = profile.match_score(Task(task), threshold, ci_prob=ci_prob)
-    return {**_match(name, result), "notes": []}
+    return {**_match(name, result), "notes": cautions(profile)}
 
 
 def rank(
@@ -64,7 +67,7 @@ def rank(
             )
             for row in table.to_dict(orient="records")
         ],
-        "notes": [],
+        "notes": _named_cautions(agents),
     }
 
 
@@ -104,7 +107,7 @@ def compared(
         "indistinguishable": found.indistinguishable(),
         "agents": sorted(rows.values(), key=lambda row: (-worth[row["agent"]], row["agent"])),
         "excluded": _excluded(field),
-        "notes": [],
+        "notes": _named_cautions(agents),
     }
 
 
@@ -131,7 +134,7 @@ def evaluation_plan(
         "worth_measuring": plan.worth_measuring,
         "expected_regret": plan.expected_regret,
         "measurements": [_measurement(row) for row in rows[:most]],
-        "notes": [],
+        "notes": _named_cautions(agents),
     }
 
 
@@ -172,7 +175,16 @@ def routing_prompt(
 
 
 def _eligible(agents: Agents, task: Task, metadata: Metadata, limits: list[str]) -> Field:
+    check_metadata(metadata, agents)  # limits or not
     return eligible_or_error(find_eligible(task, agents, metadata, limits))
+
+
+def _named_cautions(agents: Agents) -> list[str]:
+    return [
+        f"{agent_label(name)}: {note}"
+        for name, profile in agents.items()
+        for note in cautions(profile)
+    ]
 
 
 def _match(agent: str, result: MatchResult) -> Match:

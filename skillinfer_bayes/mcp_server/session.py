@@ -133,7 +133,7 @@ class Session:
             "profile": profile,
             "ci_prob": ci_prob,
             "predictions": [_prediction(row) for row in rows],
-            "notes": _cautions(found),
+            "notes": cautions(found),
         }
 
     def most_uncertain(self, profile: str, k: int) -> Predictions:
@@ -145,7 +145,7 @@ class Session:
             "profile": profile,
             "ci_prob": 0.9,
             "predictions": [_prediction(row) for row in rows],
-            "notes": _cautions(found),
+            "notes": cautions(found),
         }
 
     def profile_summary(self, profile: str) -> ProfileInfo:
@@ -156,7 +156,7 @@ class Session:
             "population": self._profiles[profile][0],
             "n_skills": len(found.skills),
             "observations": found.observations,
-            "notes": _cautions(found),
+            "notes": cautions(found),
         }
 
     def list_profiles(self) -> ProfileList:
@@ -229,7 +229,7 @@ def _hint(name: str, known: Mapping[str, Any], tool: str) -> str:
     return closest_match_hint(name, known) if known else f"there is none yet, use {tool}"
 
 
-def _cautions(profile: Profile) -> list[str]:
+def cautions(profile: Profile) -> list[str]:
     """Say what to mind of a profile that extrapolates."""
     note = caution(profile.surprise)
     return [f"caution: {note}"] if note else []

@@ -87,6 +87,10 @@ def _call[**P, R](
                 result = method(self, *args, **kwargs)
             except (SkillinferError, OSError) as error:
                 raise ToolError(self.session.folder.hide(str(error))) from error
+            except OverflowError as error:  # JSON has whole numbers of any length
+                raise ToolError(
+                    f"numbers must be below 1e308, got one beyond it ({error}); correct it"
+                ) from error
         for one in caught:
             if issubclass(one.category, SkillinferWarning):
                 cast("dict[str, Any]", result)["notes"].append(str(one.message))

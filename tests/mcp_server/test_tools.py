@@ -25,6 +25,7 @@ from skillinfer_bayes.profiles.task import Task
 from skillinfer_bayes.routing.prompt import build_prompt
 
 TASK = {"math": 1.0, "code": 0.3}
+CAUTION = "caution: observed scores are unlike the history's; inferred skills may be far off"
 
 
 @pytest.fixture
@@ -310,6 +311,22 @@ class TestTasks:
             ("compare_agents", {"task": TASK, "quantile": 50}, "between 0 and 1"),
             (
                 "compare_agents",
+                {"task": TASK, "metadata": dict(demo.METADATA) | {"gpt-5": {}}},
+                "did you mean 'gpt-4o'?",
+            ),
+            ("compare_agents", {"task": TASK, "metadata": {"gpt-4o": {}}}, "got nothing for"),
+            (
+                "compare_agents",
+                {
+                    "task": TASK,
+                    "metadata": {name: {"cost_per_1k": 10**400} for name in demo.OBSERVATIONS},
+                    "cost_weight": 1.0,
+                },
+                "must hold a finite number for 'cost_per_1k'",
+            ),
+            ("next_evaluations", {"costs": {"math": 10**400}}, "valid number"),
+            (
+                "compare_agents",
                 {"task": TASK, "limits": ["observed(math)"], "profiles": ["gpt-4o"]},
                 "must leave at least one agent",
             ),
@@ -379,6 +396,11 @@ def test_a_crash_is_a_tool_error_that_tells_nothing(call, fails, monkeypatch, ca
     assert call("list_profiles")["profiles"] == []
 
 
+def test_a_number_beyond_a_float_is_a_tool_error_that_says_so(fails, monkeypatch):
+    monkeypatch.setattr(Session, "list_populations", lambda self: float(10**400))
+    assert "numbers must be below 1e308" in fails("list_populations")
+
+
 def test_calls_at_the_same_time(server):
     async def ask():
         async with mcp.Client(server) as client:
@@ -415,11 +437,9 @@ def test_a_profile_that_extrapolates_says_so(call):
         made = call("create_profile", name=name, population="pop", observations=scores)
         shown = call("predict", profile=name, skills=["writing"])
         widest = call("most_uncertain", profile=name, k=1)
-        for result in (made, shown, widest):
-            if name == "odd":
-                assert result["notes"] == [
-                    "caution: observed scores are unlike the history's; inferred skills may be far "
-                    "off"
-                ]
-            else:
-                assert result["notes"] == []
+        matched = call("match_task", profile=name, task=TASK)
+        for result in (made, shown, widest, matched):
+            assert result["notes"] == ([CAUTION] if name == "odd" else [])
+    for tool in ("rank_agents", "compare_agents", "next_evaluations"):
+        assert call(tool, task=TASK)["notes"] == [f"odd: {CAUTION}"]
+        assert call(tool, task=TASK, profiles=["usual"])["notes"] == []
