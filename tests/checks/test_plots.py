@@ -365,6 +365,14 @@ def test_categories_of_skills_have_colours_markers_and_a_legend() -> None:
     assert {text.get_text() for text in chosen.axes[0].texts} == set(names)
 
 
+def test_dollars_in_names_are_written_as_they_are() -> None:
+    names = ["US$: cost in $", "US$: b", "US$: c", "EU: d", "EU: e", "EU: f"]
+    spread = plots.plot_skill_distributions(named_skills(names))
+    assert set(row_names(spread)) == {name.replace("$", r"\$") for name in names}
+    drawn = plots.plot_skill_map(named_skills(names))
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == [r"US\$", "EU"]
+
+
 def test_one_category_or_too_many_to_tell_apart_are_none() -> None:
     for names in ([f"Skill:{name}" for name in "abcdef"], list("abcdef")):
         drawn = plots.plot_skill_map(named_skills(names))
@@ -477,6 +485,54 @@ def test_skills_on_other_scales_get_panels_of_their_own() -> None:
     assert len(plots.plot_agents(profile, n_skills=5).axes) == 3
 
 
+def test_the_legend_explains_the_marks_of_all_panels() -> None:
+    scores = simulate_history(20, 2).scores.assign(rating=np.linspace(900, 1500, 20))
+    profile = fake_population(scores).profile("new").observe_many({"skill_0": 0.5, "skill_1": 0.5})
+    figure = plots.plot_profile(profile, reference={"rating": 1100.0})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "observed: mean, 50 % and 90 % interval",
+        "measured score",
+        "inferred: mean, 50 % and 90 % interval",
+        "reference score",
+    ]
+
+
+LIKE = [
+    f"org/Llama-3-8B-Instruct_breadcrumbs{part}-density-0.1-gamma-0.01" for part in ("", "_ties")
+]
+
+
+def test_names_that_are_cut_still_differ() -> None:
+    names = ["bench_0", *LIKE, "a" * 40 + "1" + "b" * 40, "a" * 40 + "2" + "b" * 40]
+    population = population_with(np.eye(5), names)
+    profiles = {name: population.profile(name) for name in LIKE}
+    for drawn in (
+        plots.plot_match(profiles, {"bench_0": 1.0}),
+        plots.plot_profile(population.profile()),
+        plots.plot_agents(profiles),
+        plots.plot_correlation(population),
+        plots.plot_shared_variance(population),
+        plots.plot_skill_distributions(population),
+    ):
+        labels = row_names(drawn)
+        assert len(set(labels)) == len(labels)
+    texts = [text.get_text() for text in plots.plot_agents(profiles).legends[0].get_texts()]
+    assert len(set(texts)) == 2
+    placed = [text.get_text() for text in plots.plot_skill_map(population).axes[0].texts]
+    assert len(set(placed)) == 5
+    drawn = plots.plot_trace(population, quantities=[f"mean of {name!r}" for name in names])
+    titles = [ax.get_title() for ax in figure_of(drawn).axes if ax.axison]
+    assert len(set(titles)) == 5
+
+
+def test_names_in_different_panels_differ_too() -> None:
+    scores = simulate_history(20, 2).scores.set_axis(LIKE, axis="columns")
+    scores[LIKE[1]] = np.linspace(900, 1500, 20)
+    profile = fake_population(scores).profile()
+    for drawn in (plots.plot_profile(profile), plots.plot_agents(profile)):
+        assert row_names(drawn, 0) != row_names(drawn, 1)
+
+
 def test_the_skills_on_which_agents_differ_come_first() -> None:
     population = fake_population()
     profiles = {
@@ -550,6 +606,23 @@ def test_the_path_of_uncertainty_is_that_of_the_growing_profile(few) -> None:
     np.testing.assert_allclose(line.get_ydata(), (stds / stds.iloc[0]).mean(axis=1))
 
 
+@pytest.mark.parametrize("as_given", [np.array, pd.Index, pd.Series, tuple])
+def test_names_may_come_in_any_one_dimensional_form(few, as_given) -> None:
+    names = ["bench_1", "bench_0"]
+    assert row_names(plots.plot_agents(few.profiles, skills=as_given(names))) == names
+    assert set(
+        row_names(plots.plot_profile(few.profiles["gpt-4o"], skills=as_given(names)))
+    ) == set(names)
+    drawn = plots.plot_methods(held_out_cells(["a", "b"]), metrics=as_given(["crps", "bias"]))
+    assert [ax.get_xlabel() for ax in drawn.axes] == ["CRPS", "bias"]
+
+
+@pytest.mark.parametrize("names", [3, [], np.array([]), np.array("bench_0"), np.eye(2)])
+def test_what_is_no_list_of_names(few, names) -> None:
+    with pytest.raises(InputError, match="`skills` must be a list of names"):
+        plots.plot_agents(few.profiles, skills=names)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -579,6 +652,11 @@ def test_the_path_of_uncertainty_is_that_of_the_growing_profile(few) -> None:
             InputError,
             "list of names",
         ),
+        (
+            lambda made: plots.plot_agents(made.profiles, skills=["bench_0", "bench_0"]),
+            InputError,
+            "each name once, got 'bench_0' more than once",
+        ),
         (lambda made: plots.plot_agents({}), InputError, "at least one entry"),
         (lambda made: plots.plot_agents([1]), InputError, "got list"),
         (
@@ -603,12 +681,47 @@ def test_the_path_of_uncertainty_is_that_of_the_growing_profile(few) -> None:
             "at most 40 agents",
         ),
         (lambda made: plots.plot_uncertainty(made.known), InputError, "column 'step'"),
-        (lambda made: uncertainty_path(made.population.profile(), {}), InputError, "got none"),
+        (
+            lambda made: uncertainty_path(made.population.profile(), {}),
+            InputError,
+            "at least one skill",
+        ),
     ],
 )
 def test_profiles_that_cannot_be_drawn(call, error, message, few) -> None:
     with pytest.raises(error, match=message):
         call(few)
+
+
+# --- names that start with "_", which matplotlib leaves out of a legend by itself
+
+HIDDEN = ["_alpha", "_beta", "plain"]
+
+
+def hidden_methods(table: pd.DataFrame) -> pd.DataFrame:
+    methods = table["method"].unique()
+    return table.assign(method=table["method"].map(dict(zip(methods, HIDDEN, strict=True))))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cells: plots.plot_agents({name: fake_population().profile(name) for name in HIDDEN}),
+        lambda cells: plots.plot_skill_map(
+            named_skills([f"{name}:{name}{n}" for name in HIDDEN for n in "xy"])
+        ),
+        lambda cells: plots.plot_methods(cells),
+        lambda cells: plots.plot_calibration(calibration(cells)),
+        lambda cells: plots.plot_calibration(calibration(cells, ("method", "skill"))),
+        lambda cells: plots.plot_learning_curve(hidden_methods(curve_of(("a", "b", "c")))),
+    ],
+)
+def test_the_legend_has_names_that_start_with_an_underscore(call) -> None:
+    drawn = call(hidden_methods(held_out_cells(["a", "b"], sizes=(15, 30))))
+    legend = drawn.legends[0]
+    assert sorted(text.get_text() for text in legend.get_texts()) == HIDDEN
+    assert len(legend.legend_handles) == 3
+    check_readable(drawn)
 
 
 # --- validation
@@ -727,6 +840,11 @@ def test_spoilt_ranks_leave_the_band() -> None:
         (lambda cells: plots.plot_methods(cells, metrics=["mea"]), ConfigError, "mean 'mae'"),
         (lambda cells: plots.plot_methods(cells, metrics="mae"), ConfigError, "list of names"),
         (
+            lambda cells: plots.plot_methods(cells, metrics=["mae", "mae"]),
+            ConfigError,
+            "`metrics` must hold each name once, got 'mae' more than once",
+        ),
+        (
             lambda cells: plots.plot_predictions(cells.assign(method=range(len(cells)))),
             InputError,
             "at most 8 methods",
@@ -804,6 +922,17 @@ def test_the_prior_may_come_as_pymc_gives_it(few) -> None:
     assert pixels(plots.plot_prior_posterior(few.population, tree, quantities=names)).size
 
 
+@pytest.mark.parametrize("left_out", [[], ["skill_bis"]])
+def test_the_priors_skills_may_come_in_any_order(few, left_out) -> None:
+    prior = few.prior.assign(mu=few.prior["mu"] + np.arange(6.0))
+    turned = {"skill": slice(None, None, -1), "skill_bis": slice(None, None, -1)}
+    found = [
+        plots.plot_prior_posterior(few.population, draws, n=12).data
+        for draws in (prior, prior.isel(turned).drop_vars(left_out))
+    ]
+    xr.testing.assert_identical(*found)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -835,6 +964,25 @@ def test_the_prior_may_come_as_pymc_gives_it(few) -> None:
             lambda made: plots.plot_prior_posterior(made.population, [1]),
             InputError,
             "must be a Dataset",
+        ),
+        (
+            lambda made: plots.plot_prior_posterior(
+                made.population, made.prior.assign_coords(skill=list("uvwxyz"))
+            ),
+            InputError,
+            "`prior` must hold known names, got 'u'",
+        ),
+        (
+            lambda made: plots.plot_prior_posterior(
+                made.population, made.prior.assign_coords(skill_bis=["bench_0"] * 6)
+            ),
+            InputError,
+            "`prior` must hold each name once, got 'bench_0'",
+        ),
+        (
+            lambda made: plots.plot_pairs(made.population, quantities=["mean of 'bench_0'"] * 2),
+            InputError,
+            "`quantities` must hold each name once",
         ),
         (lambda made: plots.worst_quantities(made.population, 0), ConfigError, "`n` must be"),
     ],
@@ -874,3 +1022,23 @@ def test_without_matplotlib_the_import_says_what_to_install(monkeypatch) -> None
 )
 def test_labels_are_one_short_line_without_maths(given, shown) -> None:
     assert style.shorten(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (["short", "short"], ["short", "short"]),
+        (["x" * 60, "y"], ["x" * 16 + "…" + "x" * 16, "y"]),
+        (
+            ["a" * 20 + "1" + "b" * 30, "a" * 20 + "2" + "b" * 30],
+            ["a" * 20 + "1…" + "b" * 11, "a" * 20 + "2…" + "b" * 11],
+        ),
+        (
+            ["a" * 40 + "1" + "b" * 40, "a" * 40 + "2" + "b" * 40],
+            ["a" * 14 + "…" + "b" * 14 + " #1", "a" * 14 + "…" + "b" * 14 + " #2"],
+        ),
+        (["$" * 40], [r"\$" * 16 + "…" + r"\$" * 16]),
+    ],
+)
+def test_labels_of_a_figure_differ_where_its_names_do(given, shown) -> None:
+    assert style.short_labels(given) == shown

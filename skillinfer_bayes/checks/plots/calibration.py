@@ -23,7 +23,7 @@ from skillinfer_bayes.checks.plots.style import (
     name_rows,
     new_figure,
     rows_height,
-    shorten,
+    short_labels,
     tidy,
 )
 from skillinfer_bayes.checks.sbc_result import TOUCHING, SBCResult
@@ -80,11 +80,12 @@ def plot_calibration(calibration: Calibration, *, ci_prob: float = 0.9) -> Figur
         (claimed, found.coverage, "ci_prob", "coverage"),
         (pit, ecdf, "pit", "difference"),
     )
+    handles: dict[str, Any] = {}
     for ax, table, x, y in curves:
         for name, (colour, marker) in looks.items():
             part = table[table[found.by[0]].astype(str) == name]
             ax.fill_between(part[x], part["lower"], part["upper"], color=colour, alpha=0.13, lw=0)
-            ax.plot(
+            (handles[name],) = ax.plot(
                 part[x],
                 part[y],
                 color=colour,
@@ -111,7 +112,7 @@ def plot_calibration(calibration: Calibration, *, ci_prob: float = 0.9) -> Figur
     claimed.set_xlim(0, 1)
     claimed.set_ylim(0, 1)
     pit.set_xlim(0, 1)
-    legend_of(figure, claimed)
+    legend_of(figure, handles)
     return figure
 
 
@@ -126,6 +127,7 @@ def _coverage_rows(
     order = [str(name) for name in off.sort_values(ascending=False, kind="stable").index]
     figure = new_figure(6.2, rows_height(len(order), 0.16 + 0.09 * len(looks)))
     ax = figure.add_subplot()
+    handles: dict[str, Any] = {}
     shifts = (np.arange(len(looks)) - (len(looks) - 1) / 2) * 0.66 / max(len(looks), 2)
     for shift, (name, (colour, marker)) in zip(shifts, looks.items(), strict=True):
         part = at[at[first].astype(str) == name]
@@ -137,16 +139,16 @@ def _coverage_rows(
             "markersize": 4.5,
             "elinewidth": 1.0,
         }
-        ax.errorbar(part["coverage"], rows, xerr=reach, label=name, **style)
+        handles[name] = ax.errorbar(part["coverage"], rows, xerr=reach, label=name, **style)
     ax.axvline(probability, color=MUTED, linestyle="--", linewidth=1.0)
-    name_rows(ax, order)
+    name_rows(ax, short_labels(order))
     tidy(
         ax,
         title=f"Coverage of {100 * probability:g} % intervals, by {second}",
         xlabel="share of scores within, 95 % interval",
     )
     ax.set_xlim(right=1.02)
-    legend_of(figure, ax)
+    legend_of(figure, handles)
     return figure
 
 
@@ -184,7 +186,7 @@ def plot_sbc(result: SBCResult, *, ci_prob: float = 0.95, columns: int = 4) -> F
     x, lower, upper = (found[name].values for name in ("x", "lower", "upper"))
     for ax in axes[len(kinds) :]:
         ax.set_axis_off()
-    for ax, kind in zip(axes, kinds, strict=False):
+    for ax, kind, label in zip(axes, kinds, short_labels(kinds), strict=False):
         ax.fill_between(x, lower, upper, color=FAINT, alpha=0.6, linewidth=0)
         lines = found["difference"].values[found["kind"].values == kind]
         outside = ((lines < lower - TOUCHING) | (lines > upper + TOUCHING)).any(axis=1)
@@ -196,9 +198,7 @@ def plot_sbc(result: SBCResult, *, ci_prob: float = 0.95, columns: int = 4) -> F
                 linewidth=1.4 if out else 0.7,
                 alpha=1.0 if out else 0.6,
             )
-        tidy(
-            ax, title=f"{shorten(kind, 34)}\n{int(outside.sum())} of {len(lines)} outside", grid=""
-        )
+        tidy(ax, title=f"{label}\n{int(outside.sum())} of {len(lines)} outside", grid="")
         ax.title.set_fontsize(TEXT_SIZE)
     figure.supxlabel(
         f"rank of the truth, {result.ranks.sizes['simulation']} simulations", fontsize=TEXT_SIZE

@@ -33,7 +33,7 @@ from skillinfer_bayes.checks.plots.style import (
     name_rows,
     new_figure,
     rows_height,
-    shorten,
+    short_labels,
     tidy,
 )
 from skillinfer_bayes.exceptions import InputError
@@ -96,7 +96,7 @@ def _clustered(correlation: FloatArray) -> NDArray[np.intp]:
 def _heatmap(mean: FloatArray, std: FloatArray, names: list[str]) -> Figure:
     count = len(names)
     side = float(np.clip(0.29 * count, 3.6, WIDEST - 4.0))
-    labels = [shorten(name) for name in names]
+    labels = short_labels(names)
     size = label_size(count, side)
     # the layout keeps the cells square only if there is room for the names on both sides
     room = GLYPH_WIDTH * size / 72.0 * max(len(label) for label in labels)
@@ -235,7 +235,8 @@ def plot_shared_variance(population: Population, *, ci_prob: float = 0.9) -> Fig
     ax.barh(rows, 1.0 - mean, left=mean, height=0.72, color=FAINT, label="its own")
     ends = (np.maximum(mean - lower, 0.0), np.maximum(upper - mean, 0.0))
     ax.errorbar(mean, rows, xerr=ends, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
-    name_rows(ax, [population.posterior.skills[position] for position in order])
+    skills = population.posterior.skills
+    name_rows(ax, short_labels(skills[position] for position in order))
     tidy(ax, title="Shared and own variance", xlabel=_interval_text("share", probability), grid="")
     ax.set_xlim(0.0, 1.0)
     figure.legend(loc="outside lower center", ncols=2, fontsize=TEXT_SIZE, frameon=False)
@@ -290,7 +291,7 @@ def plot_skill_distributions(history: History | Population, *, n_skills: int = 6
         }
         ax.barh(row, third - first, left=first, **box)
         ax.plot([median, median], [row - 0.25, row + 0.25], color=OBSERVED, linewidth=2.0)
-    names = [shorten(table.skills[column]) for column in columns]
+    names = short_labels(table.skills[column] for column in columns)
     holes = counts.min() < len(values)
     name_rows(
         ax,

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from skillinfer_bayes.checks.options import check_columns
 from skillinfer_bayes.checks.plots.style import (
     INFERRED,
+    LONGEST_LABEL,
     MUTED,
     OBSERVED,
     SMALL_SIZE,
@@ -29,6 +30,7 @@ from skillinfer_bayes.checks.plots.style import (
     panels_of,
     pick,
     rows_height,
+    short_labels,
     shorten,
     tidy,
 )
@@ -84,6 +86,7 @@ def plot_profile(
     narrow = profile.predict(ci_prob=INNER_PROB, kind=kind)
     bounds = profile.score_bounds
     panels = panels_of({skill: bounds[skill] for skill in shown})
+    labels = dict(zip(shown, short_labels(shown), strict=True))
     figure, axes = _stack([len(panel) for panel in panels], 6.6)
     for ax, panel in zip(axes, panels, strict=True):
         order = sorted(panel, key=lambda skill: -float(wide.at[skill, "mean"]))
@@ -117,12 +120,12 @@ def plot_profile(
                     label="reference score",
                     zorder=5,
                 )
-        name_rows(ax, order)
+        name_rows(ax, [labels[skill] for skill in order])
         tidy(ax)
     what = "skill level" if kind == "skill" else "score that would be measured"
     axes[0].set_title(shorten(profile.agent, 60), loc="left", fontsize=11)
     axes[-1].set_xlabel(what, fontsize=TEXT_SIZE)
-    _legend_of_all(figure, axes)
+    legend_of(figure, columns=2)
     return figure
 
 
@@ -179,12 +182,6 @@ def _intervals(
     )
 
 
-def _legend_of_all(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, from the panel that has the most to explain."""
-    fullest = max(axes, key=lambda ax: len(set(ax.get_legend_handles_labels()[1])))
-    legend_of(figure, fullest, columns=2)
-
-
 def plot_agents(
     profiles: Agents,
     *,
@@ -239,9 +236,11 @@ def plot_agents(
         shown = pick(skills, first.skills, "skills")
     bounds = first.score_bounds
     panels = panels_of({skill: bounds[skill] for skill in shown})
+    labels = dict(zip(shown, short_labels(shown), strict=True))
     per_row = 0.16 + 0.13 * len(agents)
     figure, axes = _stack([len(panel) for panel in panels], 6.8, per_row)
     offsets = (np.arange(len(agents)) - (len(agents) - 1) / 2) * 0.72 / max(len(agents), 2)
+    handles = {}
     for ax, panel in zip(axes, panels, strict=True):
         for offset, (name, (table, observed)) in zip(offsets, tables.items(), strict=True):
             colour, marker = looks[name]
@@ -254,7 +253,7 @@ def plot_agents(
                 "color": colour,
                 "zorder": 3,
             }
-            ax.plot(
+            (handles[name],) = ax.plot(
                 part["mean"],
                 rows,
                 marker,
@@ -266,14 +265,15 @@ def plot_agents(
             ax.plot(part["mean"][seen], rows[seen], marker, **style)
         for edge in np.arange(len(panel) - 1) + 0.5:
             ax.axhline(edge, color=MUTED, linewidth=0.4)
-        name_rows(ax, panel)
+        name_rows(ax, [labels[skill] for skill in panel])
         tidy(ax)
     axes[0].set_title(title, loc="left", fontsize=11)
     what = "skill level" if kind == "skill" else "score that would be measured"
     axes[-1].set_xlabel(
         f"{what}, {100 * probability:g} % interval (filled: measured)", fontsize=TEXT_SIZE
     )
-    _legend_of_all(figure, axes)
+    longest = max(len(name) for name in agents)
+    legend_of(figure, handles, columns=2 if longest <= LONGEST_LABEL else 1)
     return figure
 
 
@@ -352,7 +352,7 @@ def plot_uncertainty(path: pd.DataFrame) -> Figure:
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
     added = table.groupby("step")["added"].first()
-    names = ["before any score" if not name else f"+ {shorten(name, 26)}" for name in added]
+    names = [f"+ {label}" if label else "before any score" for label in short_labels(added, 26)]
     ax.set_xticks(steps, names, rotation=35, ha="right", rotation_mode="anchor")
     tidy(
         ax,
@@ -361,5 +361,5 @@ def plot_uncertainty(path: pd.DataFrame) -> Figure:
         ylabel="posterior sd, share of that at the start",
     )
     ax.set_ylim(0.0, max(1.05, float(np.nanmax(shares.to_numpy())) * 1.03))
-    legend_of(figure, ax)
+    legend_of(figure)
     return figure

@@ -23,7 +23,7 @@ from skillinfer_bayes.checks.plots.style import (
     check_count,
     check_type,
     pick,
-    shorten,
+    short_labels,
 )
 from skillinfer_bayes.exceptions import InputError, MissingDependencyError
 from skillinfer_bayes.population import Population
@@ -196,7 +196,7 @@ def plot_pairs(
     drawn: PlotMatrix = _library().plot_pair(
         tree,
         backend="matplotlib",
-        labeller=_labeller(),
+        labeller=_labeller(tree),
         visuals={
             "divergence": {"color": PALETTE[1], "alpha": 0.9},
             "scatter": {"alpha": 0.25, "color": PALETTE[0], "size": 6},
@@ -222,7 +222,8 @@ def plot_prior_posterior(
     population : Population
     prior : Dataset, or DataTree with a group `prior`
         Draws from the prior with the posterior's variables and dims, as
-        `pymc.sample_prior_predictive` gives them for the model of the same history.
+        `pymc.sample_prior_predictive` gives them for the model of the same history; without a
+        coordinate `skill`, in the order of the population's skills.
     quantities : sequence of str, optional
         Default: the `n` that moved most, in prior standard deviations.
     n : int, default 6
@@ -268,8 +269,12 @@ def _prior_quantities(prior: object, population: Population) -> xr.Dataset:
     skills = list(population.posterior.skills)
     if "mu" not in draws or draws["mu"].sizes.get("skill") != len(skills):
         raise InputError(f"`prior` must hold draws of 'mu' for {len(skills)} skills")
-    named = draws.assign_coords(skill=skills, skill_bis=skills)
-    return identified_quantities(named)
+    names = skills  # without names of their own, the draws are in the population's order
+    for dim in ("skill", "skill_bis"):
+        if dim in draws.coords:
+            names = pick(draws[dim].values, skills, "prior")
+        draws = draws.assign_coords({dim: names})
+    return identified_quantities(draws.sel(skill=skills, skill_bis=skills))
 
 
 def _quantities(population: Population) -> xr.Dataset:
@@ -297,7 +302,7 @@ def _looks(tree: xr.DataTree, height: float, *, colour_chains: bool) -> dict[str
     rows = -(-count // columns)
     looks: dict[str, Any] = {
         "backend": "matplotlib",
-        "labeller": _labeller(),
+        "labeller": _labeller(tree),
         "col_wrap": columns,
         "visuals": {"title": {"size": TEXT_SIZE - 1}},
         "figure_kwargs": {
@@ -312,23 +317,24 @@ def _looks(tree: xr.DataTree, height: float, *, colour_chains: bool) -> dict[str
     return looks
 
 
-def _labeller() -> Any:
+def _labeller(tree: xr.DataTree) -> Any:
     """Labels of the quantities alone, not of the variable that holds them."""
     from arviz_base.labels import NoVarLabeller
 
+    quantities = map(str, tree["posterior"].to_dataset()["quantity"].values)
+    skills = [skill for quantity in quantities for skill in QUOTED.findall(quantity)]
+    short = dict(zip(skills, short_labels(skills, WRAP_AT - 6), strict=True))
+
     class Short(NoVarLabeller):  # type: ignore[misc, unused-ignore]
         def make_label_vert(self, var_name: Any, sel: Any, isel: Any) -> str:
-            name = QUOTED.sub(_short_name, str(sel.get("quantity", var_name)))
+            quantity = str(sel.get("quantity", var_name))
+            name = QUOTED.sub(lambda found: f"'{short[found[1]]}'", quantity)
             return "\n".join(textwrap.wrap(name, WRAP_AT, break_long_words=False))
 
         def make_label_flat(self, var_name: Any, sel: Any, isel: Any) -> str:
             return self.make_label_vert(var_name, sel, isel)
 
     return Short()
-
-
-def _short_name(found: re.Match[str]) -> str:
-    return f"'{shorten(found[1], WRAP_AT - 6)}'"
 
 
 def _library() -> Any:

@@ -14,7 +14,7 @@ from skillinfer_bayes.checks.plots.style import (
     colours_of,
     legend_of,
     new_figure,
-    shorten,
+    short_labels,
     tidy,
 )
 from skillinfer_bayes.exceptions import InputError, UnknownSkillError, closest_match_hint
@@ -68,11 +68,13 @@ def plot_skill_map(
     side = float(np.clip(4.2 + 0.12 * count, 5.0, 11.0))
     figure = new_figure(side * 1.2, side)
     ax = figure.add_subplot()
+    handles = {}
     for category, (colour, marker) in looks.items():
         rows = [row for row, name in enumerate(belongs) if name == category]
         right, up = points[rows].T
-        name = shorten(category)
-        ax.scatter(right, up, s=28, color=colour, marker=marker, zorder=3, label=name)
+        handles[category] = ax.scatter(
+            right, up, s=28, color=colour, marker=marker, zorder=3, label=category
+        )
     tidy(
         ax,
         title="Skills that rise together lie together",
@@ -83,8 +85,8 @@ def plot_skill_map(
     ax.margins(0.18, 0.1)
     ax.set_aspect("equal", adjustable="datalim")
     if len(looks) > 1:
-        legend_of(figure, ax)
-    place_labels(figure, ax, points, [shorten(name, LONGEST_NAME) for name in names])
+        legend_of(figure, handles)
+    place_labels(figure, ax, points, short_labels(names, LONGEST_NAME))
     return figure
 
 

@@ -7,7 +7,8 @@ read again or changed; a notebook shows the figure that a cell ends with.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from skillinfer_bayes.exceptions import ConfigError, InputError, closest_match_hint
+from skillinfer_bayes.exceptions import (
+    ConfigError,
+    InputError,
+    SkillinferError,
+    closest_match_hint,
+)
 
 type FloatArray = NDArray[np.float64]
 
@@ -30,6 +36,7 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 11.0, 9.0, 7.5
 METHODS = ("ours", "peer", "mean", "imputer", "knn", "peer_raw", "imputer_residual")
 LONGEST_LABEL = 34
 LONGEST_LEGEND = 48
+LEAST_KEPT = 4
 WIDEST = 20.0
 
 
@@ -59,13 +66,36 @@ def label_size(labels: int, inches: float) -> float:
     return float(np.clip(0.8 * 72.0 * inches / max(labels, 1), 5.0, TEXT_SIZE))
 
 
-def shorten(name: object, longest: int = LONGEST_LABEL) -> str:
-    """Cut the middle out of a name that is too long for a label."""
-    text = " ".join(str(name).split()).replace("$", r"\$")  # no maths in names
-    if len(text) <= longest:
-        return text
-    kept = (longest - 1) // 2
-    return f"{text[:kept]}…{text[-kept:]}"
+def shorten(name: object, longest: int = LONGEST_LABEL, *, head: int | None = None) -> str:
+    """Cut the middle out of a name that is too long for a label, or what follows a head."""
+    text = " ".join(str(name).split())
+    if len(text) > longest:
+        kept = (longest - 1) // 2
+        start = kept if head is None else head
+        text = f"{text[:start]}…{text[start - 2 * kept :]}"
+    return text.replace("$", r"\$")  # no maths in names
+
+
+def short_labels(names: Iterable[object], longest: int = LONGEST_LABEL) -> list[str]:
+    """Shorten the names of one figure so that different ones look different.
+
+    Those that would look alike are cut elsewhere, as near the middle as tells them apart; where no
+    cut does they get numbers.
+    """
+    given = [str(name) for name in names]
+    labels = {name: shorten(name, longest) for name in given}
+    heads = range(LEAST_KEPT, longest - LEAST_KEPT)
+    for head in sorted(heads, key=lambda head: abs(head - longest // 2)):
+        labels |= {name: shorten(name, longest, head=head) for name in _alike(labels)}
+    for number, name in enumerate(_alike(labels), start=1):
+        labels[name] = f"{shorten(name, longest - 4)} #{number}"
+    return [labels[name] for name in given]
+
+
+def _alike(labels: Mapping[str, str]) -> list[str]:
+    """Names whose label another name has, too."""
+    counts = Counter(labels.values())
+    return [name for name, label in labels.items() if counts[label] > 1]
 
 
 def tidy(ax: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", grid: str = "x") -> None:
@@ -84,10 +114,10 @@ def tidy(ax: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", grid:
         ax.set_ylabel(ylabel, fontsize=TEXT_SIZE)
 
 
-def name_rows(ax: Axes, names: Sequence[object], *, size: float = TEXT_SIZE) -> None:
-    """Label rows 0, 1, ... from the top down."""
-    ax.set_yticks(range(len(names)), [shorten(name) for name in names], fontsize=size)
-    ax.set_ylim(len(names) - 0.4, -0.6)
+def name_rows(ax: Axes, labels: Collection[str]) -> None:
+    """Write labels, shortened before, at rows 0, 1, ... from the top down."""
+    ax.set_yticks(range(len(labels)), labels, fontsize=TEXT_SIZE)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
 
 
 def colours_of(names: Iterable[object], what: str) -> dict[str, tuple[str, str]]:
@@ -124,19 +154,38 @@ def method_colours(names: Iterable[object]) -> dict[str, tuple[str, str]]:
     return known | dict(zip(others, reversed(free), strict=False))
 
 
-def legend_of(figure: Figure, ax: Axes, columns: int | None = None) -> None:
-    """Put the legend below all panels, where it hides nothing."""
-    handles, labels = ax.get_legend_handles_labels()
-    found = dict(zip(labels, handles, strict=True))
+def legend_of(
+    figure: Figure, handles: Mapping[str, Any] | None = None, columns: int | None = None
+) -> None:
+    """Put the legend below all panels, where it hides nothing.
+
+    Parameters
+    ----------
+    figure : Figure
+    handles : mapping from name to artist, optional
+        Default: what has a label in any panel. Names that are data must be given, since a label
+        that starts with "_" is none to matplotlib.
+    columns : int, optional
+        Default: as many as the figure is wide enough for.
+    """
+    found = _labelled(figure) if handles is None else handles
     across = max(1, int(figure.get_figwidth() // 1.7)) if columns is None else columns
     figure.legend(
         found.values(),
-        [shorten(label, LONGEST_LEGEND) for label in found],
+        short_labels(found, LONGEST_LEGEND),
         loc="outside lower center",
         ncols=min(across, max(len(found), 1)),
         fontsize=TEXT_SIZE,
         frameon=False,
     )
+
+
+def _labelled(figure: Figure) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for ax in figure.axes:
+        handles, labels = ax.get_legend_handles_labels()
+        found |= zip(labels, handles, strict=True)
+    return found
 
 
 def check_share(name: str, value: object) -> float:
@@ -180,23 +229,37 @@ def check_type(name: str, value: object, wanted: type, how: str) -> Any:
     return value
 
 
-def pick(names: Sequence[str], known: Sequence[str], argument: str) -> list[str]:
+def pick(
+    names: object,
+    known: Collection[str],
+    argument: str,
+    error: type[SkillinferError] = InputError,
+) -> list[str]:
     """Give the names back in the order asked for.
 
     Raises
     ------
     InputError
-        If there is none, or one is not known.
+        Or another `error`, if there is none, one is not known or comes more than once.
     """
-    if isinstance(names, str) or not names:
-        raise InputError(f"`{argument}` must be a list of names, got {names!r}")
-    for name in names:
-        if str(name) not in known:
-            raise InputError(
-                f"`{argument}` must hold known names, got {str(name)!r}; "
+    found: list[str] = []
+    if (
+        isinstance(names, Iterable)
+        and not isinstance(names, str)
+        and getattr(names, "ndim", 1) == 1
+    ):
+        found = [str(name) for name in names]
+    if not found:
+        raise error(f"`{argument}` must be a list of names, got {names!r}")
+    for name in found:
+        if name not in known:
+            raise error(
+                f"`{argument}` must hold known names, got {name!r}; "
                 f"{closest_match_hint(name, known)}"
             )
-    return [str(name) for name in names]
+        if found.count(name) > 1:
+            raise error(f"`{argument}` must hold each name once, got {name!r} more than once")
+    return found
 
 
 def panels_of(bounds: Mapping[str, tuple[float, float]]) -> list[list[str]]:

@@ -18,6 +18,7 @@ from skillinfer_bayes.checks.plots.style import (
     TRUTH,
     FloatArray,
     new_figure,
+    short_labels,
     shorten,
     tidy,
 )
@@ -93,7 +94,7 @@ def plot_match(
             ha="center",
             va="bottom",
         )
-    ax.set_yticks(range(len(order)), [shorten(name) for name in order], fontsize=TEXT_SIZE)
+    ax.set_yticks(range(len(order)), short_labels(order), fontsize=TEXT_SIZE)
     ax.set_ylim(len(order) - 0.6, -0.95)
     tidy(ax, xlabel="task fit: mean, 90 % interval and posterior density")
     ax.set_title(_in_words(wanted), fontsize=TITLE_SIZE, loc="left", pad=16)
@@ -104,7 +105,11 @@ def _in_words(task: Task) -> str:
     """Give a task's description, or its skills with their weights, the most important first."""
     if task.description:
         return shorten(task.description, LONGEST_TITLE)
-    parts = [f"{shorten(skill, 26)} ({task.weights[skill]:g})" for skill in task.skills]
+    labels = short_labels(task.skills, 26)
+    parts = [
+        f"{label} ({task.weights[skill]:g})"
+        for skill, label in zip(task.skills, labels, strict=True)
+    ]
     while len(parts) > 1 and len(", ".join(parts)) > LONGEST_TITLE:
         parts = [*parts[:-2], "…"] if parts[-1] == "…" else [*parts[:-1], "…"]
     return "Task fit: " + ", ".join(parts)

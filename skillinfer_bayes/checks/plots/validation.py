@@ -20,12 +20,13 @@ from skillinfer_bayes.checks.plots.style import (
     method_colours,
     name_rows,
     new_figure,
+    pick,
     rows_height,
-    shorten,
+    short_labels,
     tidy,
 )
 from skillinfer_bayes.checks.validation import summarise_held_out
-from skillinfer_bayes.exceptions import ConfigError, InputError, closest_match_hint
+from skillinfer_bayes.exceptions import ConfigError, InputError
 
 MOST_POINTS = 4000
 
@@ -82,7 +83,7 @@ def plot_methods(cells: pd.DataFrame, *, metrics: Sequence[str] = SHOWN) -> Figu
     InputError
         If a column is missing, several shares are hidden, or there are more than eight methods.
     ConfigError
-        If a metric is not known.
+        If a metric is not known, or comes more than once.
     """
     table = check_columns(
         cells, ("method", "n_history", "hidden", "repeat", "score", "mean"), "cells"
@@ -93,22 +94,18 @@ def plot_methods(cells: pd.DataFrame, *, metrics: Sequence[str] = SHOWN) -> Figu
             f"{sorted(table['hidden'].unique().tolist())}; select one with cells[cells['hidden'] "
             "== ...]"
         )
-    if isinstance(metrics, str) or not metrics:
-        raise ConfigError(f"`metrics` must be a list of names, got {metrics!r}")
-    for name in metrics:
-        if name not in METRICS:
-            raise ConfigError(f"unknown metric {name!r}; {closest_match_hint(name, METRICS)}")
+    shown = pick(metrics, METRICS, "metrics", ConfigError)
     by = ["method", "n_history"]
-    each = summarise_held_out(table, [*by, "repeat"])[list(metrics)]
+    each = summarise_held_out(table, [*by, "repeat"])[shown]
     groups = each.groupby(by)
     mean, reach = groups.mean(), TWO_SIDED * groups.std() / np.sqrt(groups.count())
     looks = method_colours(table["method"])
     if table["n_history"].nunique() > 1:
-        return _methods_by_size(mean, reach, looks, metrics)
-    order = sorted(looks, key=lambda name: float(mean.loc[name, metrics[0]].iloc[0]))
-    figure = new_figure(2.4 * len(metrics) + 1.4, rows_height(len(order), 0.34))
-    axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
-    for ax, name in zip(axes, metrics, strict=True):
+        return _methods_by_size(mean, reach, looks, shown)
+    order = sorted(looks, key=lambda name: float(mean.loc[name, shown[0]].iloc[0]))
+    figure = new_figure(2.4 * len(shown) + 1.4, rows_height(len(order), 0.34))
+    axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for ax, name in zip(axes, shown, strict=True):
         for row, method in enumerate(order):
             colour, marker = looks[method]
             at = float(mean.loc[method, name].iloc[0])
@@ -119,7 +116,7 @@ def plot_methods(cells: pd.DataFrame, *, metrics: Sequence[str] = SHOWN) -> Figu
         _aim(ax.axvline, METRICS[name])
         tidy(ax, xlabel=METRICS[name].label)
         ax.margins(x=0.15)
-    name_rows(axes[0], order)
+    name_rows(axes[0], short_labels(order))
     repeats = table["repeat"].nunique()
     figure.suptitle(f"Held-out scores, mean of {repeats} repeats", fontsize=TITLE_SIZE)
     return figure
@@ -138,6 +135,7 @@ def _methods_by_size(
     for ax in axes[len(metrics) :]:
         ax.set_axis_off()
     sizes = sorted({int(size) for size in mean.index.get_level_values("n_history")})
+    handles: dict[str, Any] = {}
     aside = 0.012 * (sizes[-1] - sizes[0]) * (np.arange(len(looks)) - (len(looks) - 1) / 2)
     for ax, name in zip(axes, metrics, strict=False):
         for shift, (method, (colour, marker)) in zip(aside, looks.items(), strict=True):
@@ -147,14 +145,16 @@ def _methods_by_size(
                 "color": colour,
                 "markersize": 5,
                 "capsize": 2,
+                "label": method,
+                "linewidth": 1.2,
             }
             lower, upper = METRICS[name].around(line, off)
             ends = [line - lower, upper - line]
-            ax.errorbar(line.index + shift, line, yerr=ends, label=method, linewidth=1.2, **style)
+            handles[method] = ax.errorbar(line.index + shift, line, yerr=ends, **style)
         _aim(ax.axhline, METRICS[name])
         ax.set_xticks(sizes)
         tidy(ax, xlabel="agents in the history", ylabel=METRICS[name].label, grid="y")
-    legend_of(figure, axes[0])
+    legend_of(figure, handles)
     return figure
 
 
@@ -197,7 +197,8 @@ def plot_predictions(cells: pd.DataFrame, *, random_seed: int = 0) -> Figure:
     ]
     for ax in axes[len(looks) :]:
         ax.set_axis_off()
-    for ax, (method, (colour, _)) in zip(axes, looks.items(), strict=False):
+    titles = short_labels(looks, 24)
+    for ax, (method, (colour, _)), title in zip(axes, looks.items(), titles, strict=False):
         part = table[table["method"].astype(str) == method]
         part = part.sample(min(len(part), MOST_POINTS), random_state=random_seed)
         ax.plot(ends, ends, color=MUTED, linewidth=1.0, zorder=1)
@@ -206,7 +207,7 @@ def plot_predictions(cells: pd.DataFrame, *, random_seed: int = 0) -> Figure:
         faint = float(np.clip(6.0 / np.sqrt(len(part)), 0.12, 0.9))
         ax.scatter(part["score"], part["mean"], s=9, color=colour, alpha=faint, linewidths=0)
         error = float((part["mean"] - part["score"]).abs().mean())
-        tidy(ax, title=shorten(method, 24), grid="both")
+        tidy(ax, title=title, grid="both")
         ax.annotate(f"MAE {error:.3g}", (0.04, 0.93), xycoords="axes fraction", fontsize=SMALL_SIZE)
     figure.supxlabel("measured score", fontsize=TEXT_SIZE)
     figure.supylabel("predicted score", fontsize=TEXT_SIZE)
@@ -242,6 +243,7 @@ def plot_learning_curve(curve: pd.DataFrame) -> Figure:
     looks = method_colours(table["method"])
     figure = new_figure(9.6, 3.5)
     axes = figure.subplots(1, len(shown))
+    handles: dict[str, Any] = {}
     for ax, name in zip(axes, shown, strict=True):
         for method, (colour, marker) in looks.items():
             part = table[table["method"].astype(str) == method].sort_values("n_observed")
@@ -249,11 +251,12 @@ def plot_learning_curve(curve: pd.DataFrame) -> Figure:
             x, y = part["n_observed"], part[name]
             lower, upper = METRICS[name].around(y, off)
             ax.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
-            ax.plot(x, y, f"{marker}-", color=colour, markersize=4.5, label=method)
+            style: dict[str, Any] = {"color": colour, "markersize": 4.5, "label": method}
+            (handles[method],) = ax.plot(x, y, f"{marker}-", **style)
         _aim(ax.axhline, METRICS[name])
         ax.set_xticks(sorted(table["n_observed"].unique()))
         tidy(ax, xlabel="scores known of the agent", ylabel=METRICS[name].label, grid="y")
         if METRICS[name].aim is None:
             ax.set_ylim(bottom=0.0)
-    legend_of(figure, axes[0])
+    legend_of(figure, handles)
     return figure
