@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skillinfer_bayes.exceptions import HistoryError, HistoryWarning
 from skillinfer_bayes.history.cells import check_skill_names
 from skillinfer_bayes.history.detection import detect_scales
+from skillinfer_bayes.history.facts import constant_columns
 from skillinfer_bayes.history.links import BoolArray, FloatArray, Scale, ScaleSpec
 from skillinfer_bayes.history.measurement import check_errors, impossible_counts, link_moments
 from skillinfer_bayes.history.scales import Scales, check_scores
@@ -70,7 +71,7 @@ def choose_scales(
     skills: tuple[str, ...],
     spec: ScaleSpec | Mapping[str, ScaleSpec],
 ) -> Scales:
-    """Take the scales that the caller gave and read the others off the scores.
+    """Take the scales that the caller gave and read the others off them and the scores.
 
     Parameters
     ----------
@@ -89,9 +90,7 @@ def choose_scales(
         for name, item in by_skill.items()
         if not (isinstance(item, str) and item == "auto")
     }
-    unknown = [i for i, name in enumerate(skills) if name not in given]
-    names = [skills[i] for i in unknown]
-    found = dict(zip(names, detect_scales(values[:, unknown], agents, names), strict=True))
+    found = detect_scales(values, agents, skills, given)
     return Scales(
         skills,
         tuple((given | found)[name] for name in skills),
@@ -149,6 +148,22 @@ def _warn_impossible(
             "fine for averages of subtasks, otherwise check the counts",
             HistoryWarning,
             stacklevel=2,
+        )
+
+
+def warn_constant(covariates: FloatArray | None, names: Sequence[str]) -> None:
+    """Warn of covariates (N, P) that are the same for all agents."""
+    if covariates is None:
+        return
+    constant = [
+        name for name, same in zip(names, constant_columns(covariates), strict=True) if same
+    ]
+    if constant:
+        warnings.warn(
+            f"`covariates` should differ between agents, got {constant} with one value for all, "
+            "which teaches nothing: new agents are not moved by them either; leave them out",
+            HistoryWarning,
+            stacklevel=4,
         )
 
 

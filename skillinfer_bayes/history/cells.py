@@ -169,7 +169,7 @@ def read_side_table(
     Raises
     ------
     HistoryError
-        If shape or labels do not match, or a cell is not a finite number.
+        If shape or labels do not match, a label repeats, or a cell is not a finite number.
     UnknownSkillError
         If a mapping names a skill that the scores lack.
     """
@@ -179,8 +179,10 @@ def read_side_table(
     if isinstance(given, pd.DataFrame):
         frame = _aligned(given, argument, agents, skills)
     elif isinstance(given, Mapping | pd.Series):
-        check_skill_names(argument, given.keys(), skills)
-        row = {str(name): value for name, value in given.items()}
+        labels = pd.Index(list(given.keys()), dtype=object)
+        names = read_labels(labels, "skill", argument=argument)
+        check_skill_names(argument, names, skills)
+        row = dict(zip(names, (value for _, value in given.items()), strict=True))
         frame = pd.DataFrame([[row.get(name) for name in skills]] * len(agents), dtype=object)
     elif (array := _array_of(given)).ndim in (0, 2):
         if array.ndim == 2 and array.shape != shape:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from skillinfer_bayes.exceptions import HistoryError, HistoryWarning
-from skillinfer_bayes.history.links import FloatArray, Scale
+from skillinfer_bayes.history.links import NAMED_BOUNDS, FloatArray, Scale
 
 # A table counts as one of fractions (or of percentages) from this share of its cells on.
 TABLE_SHARE = 0.8
@@ -39,21 +39,23 @@ def detect_scale(values: FloatArray, table_hint: str | None = None) -> Scale:
 
 
 def detect_scales(
-    table: FloatArray, agents: Sequence[str], skills: Sequence[str]
-) -> tuple[Scale, ...]:
-    """Guess the scales of all skills, and refuse what looks like a slip of the pen.
+    table: FloatArray, agents: Sequence[str], skills: Sequence[str], given: Mapping[str, Scale]
+) -> dict[str, Scale]:
+    """Guess the scales of the skills not given, and refuse what looks like a slip of the pen.
 
     Parameters
     ----------
     table : array of shape (N, K)
         Scores, NaN where missing; every column has at least one.
     agents, skills : sequence of str
-        Names, for messages.
+        Names.
+    given : mapping from skill to scale
+        Those between 0 and 1 or 100 are evidence of what the table is; others are of nothing.
 
     Returns
     -------
-    tuple of Scale
-        One per skill.
+    dict from skill to scale
+        Of the skills that are not in `given`.
 
     Raises
     ------
@@ -65,13 +67,21 @@ def detect_scales(
     HistoryWarning
         If a column is read as percentages only because the rest of the table is.
     """
-    hint = table_hint(table)
-    _refuse_slips(table, agents, skills)
-    found = tuple(detect_scale(column, hint) for column in table.T)
+    unknown = {name: table[:, i] for i, name in enumerate(skills) if name not in given}
+    # a score at its upper bound fits no narrower scale than the one given
+    known = [
+        np.where(np.isnan(table[:, i]), np.nan, given[name].upper)
+        for i, name in enumerate(skills)
+        if name in given and (given[name].lower, given[name].upper) in NAMED_BOUNDS.values()
+    ]
+    evidence = np.array([*unknown.values(), *known]).reshape(-1, len(table)).T
+    hint = table_hint(evidence)
+    _refuse_slips(evidence, agents, list(unknown))
+    found = {name: detect_scale(column, hint) for name, column in unknown.items()}
     lifted = [
         name
-        for name, column, scale in zip(skills, table.T, found, strict=True)
-        if scale == Scale.percent() and _within(column, Scale.unit())
+        for name, scale in found.items()
+        if scale == Scale.percent() and _within(unknown[name], Scale.unit())
     ]
     if lifted:
         warnings.warn(

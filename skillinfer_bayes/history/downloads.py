@@ -123,12 +123,14 @@ def load_files[T](
     """
     source = source.at(options.mirror)
     folder = _folder(source, options.cache)
-    paths = {name: _fetch(source, name, folder, options.refresh) for name in source.files}
+    fetched = {name: _fetch(source, name, folder, options.refresh) for name in source.files}
+    paths = {name: path for name, (path, _) in fetched.items()}
     try:
         parsed = parse(paths)
     except (KeyError, ValueError, UnicodeDecodeError) as error:
-        for path in paths.values():
-            if not _record_of(path).is_file():  # kept for good only what could be read
+        for path, fresh in fetched.values():
+            # kept for good only what could be read, or was put there by hand
+            if fresh and not _record_of(path).is_file():
                 path.unlink(missing_ok=True)
         raise DatasetError(
             f"the files of {source.dataset!r} from {source.base} do not hold what is expected "
@@ -147,14 +149,14 @@ def _folder(source: Source, cache: str | Path | None) -> Path:
     return root / f"{source.dataset}-{hashlib.sha256(source.base.encode()).hexdigest()[:8]}"
 
 
-def _fetch(source: Source, name: str, folder: Path, refresh: bool) -> Path:
-    """Give the path of a file that is as it should be, downloaded if need be."""
+def _fetch(source: Source, name: str, folder: Path, refresh: bool) -> tuple[Path, bool]:
+    """Give the path of a file that is as it should be, and whether it was downloaded for that."""
     path = folder / name
     known = source.verified.get(name)
     if known is None and not refresh:
         known = _recorded(path)
     if path.is_file() and not refresh and known in (None, sha256_of(path)):
-        return path
+        return path, False
     url = source.url(name)
     pooch = import_pooch()
     fresh = f"{name}.{os.getpid()}.fresh"  # the copy at hand stays until the new one is complete
@@ -186,7 +188,7 @@ def _fetch(source: Source, name: str, folder: Path, refresh: bool) -> Path:
             (folder / fresh).unlink(missing_ok=True)
     if refresh:
         _record_of(path).unlink(missing_ok=True)
-    return path
+    return path, True
 
 
 def _reason(error: OSError) -> str:

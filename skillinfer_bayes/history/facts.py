@@ -21,7 +21,7 @@ from skillinfer_bayes.history.cells import (
     read_labels,
     read_numbers,
 )
-from skillinfer_bayes.history.links import FloatArray
+from skillinfer_bayes.history.links import BoolArray, FloatArray
 
 
 def read_groups(
@@ -173,6 +173,12 @@ def read_covariates(
             "covariates.fillna(covariates.median())"
         )
     return values, names
+
+
+def constant_columns(covariates: FloatArray) -> BoolArray:
+    """Which covariates (N, P) are the same for all agents, up to rounding: (P,)."""
+    spread = covariates.std(axis=0, ddof=1)
+    return np.asarray(spread <= 1e-12 * (1.0 + np.abs(covariates.mean(axis=0))))
 
 
 def split_columns(

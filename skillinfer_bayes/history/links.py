@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, SupportsFloat
@@ -102,11 +103,11 @@ class Scale:
     def multiple_choice(cls, n_choices: int) -> Scale:
         """Scores between 0 and 1 on questions with one right answer among `n_choices`."""
         given: object = n_choices
-        if not isinstance(given, int) or isinstance(given, bool) or given < 2:
+        if isinstance(given, bool) or not isinstance(given, numbers.Integral) or given < 2:
             raise ConfigError(
                 f"`n_choices` must be a whole number of at least 2, got {n_choices!r}"
             )
-        return cls("logit", 0.0, 1.0, chance=1.0 / n_choices)
+        return cls("logit", 0.0, 1.0, chance=1 / int(given))
 
     @classmethod
     def unbounded(cls) -> Scale:
@@ -132,7 +133,7 @@ class Scale:
             return spec
         if isinstance(spec, str):
             return cls._from_name(spec)
-        if np.ndim(spec) == 1 and len(spec) == 2:
+        if _is_pair(spec):
             return cls.bounded(*spec)
         raise ConfigError(
             "`scale` must be '0-1', 'percent', 'unbounded', a pair (lower, upper) or a Scale, "
@@ -158,7 +159,7 @@ class Scale:
 
     @property
     def label(self) -> str:
-        """The short form that `parse` reads, for reports; with a chance level, in words."""
+        """A short form for reports: its name where `parse` knows one, else its bounds in words."""
         if self.link == "identity":
             return "unbounded"
         names = {(0.0, 1.0): "0-1", (0.0, 100.0): "percent"}
@@ -191,6 +192,13 @@ def as_float(value: SupportsFloat) -> float:
         return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
+def _is_pair(spec: Sequence[float]) -> bool:
+    try:
+        return np.ndim(spec) == 1 and len(spec) == 2
+    except ValueError:  # items of different lengths
+        return False
+
+
 def _bound(name: str, value: object) -> float:
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     bound = as_float(value) if number else math.nan  # type: ignore[arg-type]
@@ -201,7 +209,10 @@ def _bound(name: str, value: object) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Links:
-    """Link arithmetic for many skills at once; arrays of shape (K,), or () for one skill."""
+    """Link arithmetic for many skills at once.
+
+    Arrays of shape (K,), or () for one skill, which cannot be written to.
+    """
 
     bounded: BoolArray
     lower: FloatArray
@@ -227,7 +238,10 @@ class Links:
         width = np.where(bounded, upper, 1.0) - base
         floor = np.where(bounded, lower, 0.0)
         span = np.where(bounded, upper, 1.0) - floor
-        return cls(bounded, lower, upper, margin, base, width, floor, span)
+        arrays = (bounded, lower, upper, margin, base, width, floor, span)
+        for array in arrays:
+            array.setflags(write=False)
+        return cls(*arrays)
 
     def proportion(self, score: FloatArray) -> FloatArray:
         """Position between the link's ends, within [0, 1]."""

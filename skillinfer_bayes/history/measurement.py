@@ -23,6 +23,8 @@ DEFAULT_ERROR_SD = 0.05
 ITEM_VARIANCE_SHARE = 0.5
 # A stated error below this is numerically an exact score and would make covariances singular.
 MIN_ERROR_SD = 1e-3
+# What single precision may lose of a score, as a share of its scale's width.
+SINGLE_PRECISION = 1e-7
 
 
 class WorkingData(NamedTuple):
@@ -94,9 +96,10 @@ def _binomial_link_variance(scores: FloatArray, n_items: FloatArray, links: Link
     """Variance of the link value of a proportion.
 
     The delta method is applied at the shrunk rate: at a bound itself the link is so steep that a
-    perfect score of few items would say less than one with a mistake.
+    perfect score of few items would say less than one with a mistake. Below chance a score counts
+    as one at chance, as its link value does.
     """
-    share = links.share_of_items(scores)
+    share = links.share_of_items(np.maximum(scores, links.base))
     variance = ITEM_VARIANCE_SHARE * binomial_variance(share, n_items)
     at = links.floor + links.span * shrunk_rate(share, n_items)
     stderr = links.span * np.sqrt(variance)
@@ -240,19 +243,22 @@ def impossible_counts(scores: FloatArray, n_items: FloatArray, scales: Scales) -
     Returns
     -------
     bool array of shape (A, K)
-        A column's scores count as rounded to as many decimals as its longest one shows.
+        A column's scores count as rounded to as many decimals as its longest one shows, and
+        as held in single precision.
     """
-    rounding = np.array([_rounding(column) for column in scores.T]) / scales.links.span
+    columns = zip(scores.T, scales.links.span, strict=True)
+    rounding = np.array([_rounding(column, span) for column, span in columns]) / scales.links.span
     hits = scales.links.share_of_items(scores) * n_items
     distance = np.abs(hits - np.round(hits))
     known = ~np.isnan(hits) & scales.bounded
-    return known & (distance > 0.5 * rounding * n_items * (1 + 1e-6) + 1e-6)
+    return known & (distance > (0.5 * rounding + SINGLE_PRECISION) * n_items + 1e-6)
 
 
-def _rounding(column: FloatArray) -> float:
+def _rounding(column: FloatArray, span: float) -> float:
     """Find the unit of a column's last decimal."""
     values = column[~np.isnan(column)]
     for decimals in range(10):
-        if np.allclose(np.round(values, decimals), values, rtol=0.0, atol=1e-12):
+        rounded = np.round(values, decimals)
+        if np.allclose(rounded, values, rtol=0.0, atol=SINGLE_PRECISION * span):
             return 10.0**-decimals
     return 1e-10

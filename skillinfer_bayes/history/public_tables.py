@@ -110,9 +110,10 @@ def read_open_llm(paths: Mapping[str, Path]) -> Tables:
 
     The leaderboard subtracts the score of guessing: a shown score of 0 is an accuracy of 0.25 on
     GPQA and of 0.1 on MMLU-PRO. BBH and MUSR are made of parts with different chances, so their
-    accuracies are taken as published, with two decimals.
+    accuracies are taken as published, with two decimals. Of a model that was evaluated more than
+    once, say at two precisions, the first row is kept.
     """
-    raw = pd.read_csv(next(iter(paths.values())), dtype={"Model": str})
+    raw = pd.read_csv(next(iter(paths.values())), dtype={"Model": str, "Type": str})
     raw = raw.drop_duplicates("Model").set_index("Model").rename_axis("model")
     scores = pd.DataFrame(
         {
@@ -126,7 +127,7 @@ def read_open_llm(paths: Mapping[str, Path]) -> Tables:
     ).round(6)
     _check_range(scores, 0.0, 1.0)
     metadata = raw[list(OPEN_LLM_METADATA)].rename(columns=OPEN_LLM_METADATA)
-    metadata["type"] = metadata["type"].str.partition(" ")[2]  # a symbol comes first
+    metadata["type"] = metadata["type"].str.replace("^[^ ]* ?", "", regex=True)  # a symbol first
     organisation = [str(name).partition("/")[0] for name in metadata.index]
     metadata.insert(0, "organisation", organisation)
     return Tables(scores, _item_table(scores, OPEN_LLM_ITEMS), metadata)

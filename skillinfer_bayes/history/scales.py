@@ -107,7 +107,9 @@ class Scales:
         return self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash((self.skills, self.scales, self.location.tobytes(), self.spread.tobytes()))
+        # equal scales may differ in the sign of a zero
+        location = (self.location + 0.0).tobytes()
+        return hash((self.skills, self.scales, location, self.spread.tobytes()))
 
     def __getitem__(self, skill: str) -> Scale:
         return self.scales[self.index(skill)]

@@ -21,6 +21,7 @@ from skillinfer_bayes.history.building import (
     choose_scales,
     find_filled,
     fit_scales,
+    warn_constant,
 )
 from skillinfer_bayes.history.cells import (
     agent_positions,
@@ -149,7 +150,8 @@ class History:
         Warns
         -----
         HistoryWarning
-            If empty rows or columns are dropped, or scores do not fit their item counts.
+            If empty rows or columns are dropped, scores do not fit their item counts, or a
+            covariate is the same for all agents.
         """
         if not isinstance(scores, pd.DataFrame):
             kind = type(scores).__name__
@@ -319,16 +321,14 @@ class History:
         Raises
         ------
         HistoryError
-            If the mask has another shape, or what is left is no usable history.
+            If the mask has another shape or repeats a name, or what is left is no usable history.
 
         Warns
         -----
         HistoryWarning
             If a row or column becomes empty and is dropped.
         """
-        if isinstance(mask, pd.DataFrame):
-            mask = mask.reindex(index=list(self.agents), columns=list(self.skills))
-        hidden = np.asarray(mask)
+        hidden = np.asarray(self._matched(mask) if isinstance(mask, pd.DataFrame) else mask)
         if hidden.shape != self.values.shape or hidden.dtype != np.bool_:
             raise HistoryError(
                 f"`mask` must be a bool array of shape {self.values.shape}, got {hidden.dtype} "
@@ -341,6 +341,16 @@ class History:
             stderr=None if self.stderr is None else np.where(hidden, np.nan, self.stderr),
         )
         return _fitted(_without_empty(blanked))
+
+    def _matched(self, mask: pd.DataFrame) -> pd.DataFrame:
+        """Bring a mask into the order of the scores."""
+        agents = read_labels(mask.index, "agent", argument="mask")
+        skills = read_labels(mask.columns, "skill", argument="mask")
+        named = mask.set_axis(list(agents), axis=0).set_axis(list(skills), axis=1)
+        matched = named.reindex(index=list(self.agents), columns=list(self.skills))
+        # a nullable column becomes a plain one, unless something is missing
+        boolean = all(map(pd.api.types.is_bool_dtype, matched.dtypes))
+        return matched.astype(bool) if boolean and matched.notna().all(axis=None) else matched
 
 
 def _rows_and_columns(
@@ -377,6 +387,7 @@ def _without_empty(history: History) -> History:
 def _checked(history: History, spec: ScaleSpec | Mapping[str, ScaleSpec]) -> History:
     scales = choose_scales(history.values, history.agents, history.skills, spec)
     values = check_cells(history.values, history.n_items, history.stderr, scales, history.agents)
+    warn_constant(history.covariates, history.covariate_names)
     return replace(history, values=values, scales=scales)
 
 

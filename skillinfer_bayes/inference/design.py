@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import InputError
-from skillinfer_bayes.history.facts import find_groups, read_covariates
+from skillinfer_bayes.history.facts import constant_columns, find_groups, read_covariates
 from skillinfer_bayes.history.table import History
 
 type FloatArray = NDArray[np.float64]
@@ -33,7 +33,8 @@ class Design:
     """How covariates and groups become columns: P covariates, then G groups.
 
     Covariates are centred and scaled by the history's own mean and standard deviation, so that
-    the prior of their effects has the same meaning whatever their units.
+    the prior of their effects has the same meaning whatever their units. One that never differs in
+    the history has spread 0, and moves nobody.
     """
 
     covariates: tuple[str, ...]
@@ -48,9 +49,11 @@ class Design:
         if history.covariates is None:
             return cls((), np.zeros(0), np.ones(0), groups)
         centre = history.covariates.mean(axis=0)
-        spread = history.covariates.std(axis=0, ddof=1)
-        constant = spread <= 1e-12 * (1.0 + np.abs(centre))
-        return cls(history.covariate_names, centre, np.where(constant, 1.0, spread), groups)
+        constant = constant_columns(history.covariates)
+        spread = np.where(constant, 0.0, history.covariates.std(axis=0, ddof=1))
+        for array in (centre, spread):
+            array.setflags(write=False)
+        return cls(history.covariate_names, centre, spread, groups)
 
     @classmethod
     def without_columns(cls) -> Design:
@@ -86,7 +89,8 @@ class Design:
         """
         rows = np.zeros((n_agents, self.n_columns))
         if covariates is not None and self.covariates:
-            rows[:, : len(self.covariates)] = (covariates - self.centre) / self.spread
+            columns = rows[:, : len(self.covariates)]
+            np.divide(covariates - self.centre, self.spread, out=columns, where=self.spread > 0)
         unknown = np.zeros(n_agents, dtype=bool)
         if self.groups:
             given = [None] * n_agents if groups is None else list(groups)

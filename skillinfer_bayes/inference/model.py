@@ -371,7 +371,7 @@ def _own_root(n_skills: int, priors: Priors, scale: Tensor) -> Tensor:
     offset = pm.Normal("own_offset", 0.0, 1.0, dims="skill")
     own = scale * pt.exp(log_mean + log_spread * offset)
     own_sd = pm.Deterministic("own_sd", own, dims="skill")
-    if not priors.has_omega:
+    if not priors.has_omega or n_skills == 1:
         return pt.diag(own_sd)
     omega_chol = pm.LKJCorr("omega_chol", n=n_skills, eta=priors.eta)
     return own_sd[:, None] * omega_chol

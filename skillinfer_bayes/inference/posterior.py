@@ -81,7 +81,8 @@ class Posterior:
     Parameters
     ----------
     tree : xarray.DataTree
-        Groups `posterior`, `sample_stats`, `observed_data`, `constant_data`.
+        Groups `posterior`, `sample_stats`, `observed_data`, `constant_data`. Kept as a copy whose
+        arrays, shared with the caller's, cannot be written to.
 
     Raises
     ------
@@ -94,7 +95,8 @@ class Posterior:
     def __post_init__(self) -> None:
         if "posterior" not in self.tree.children:
             raise PopulationFileError("the draws hold no group 'posterior'")
-        posterior = self.tree.children["posterior"].to_dataset()
+        object.__setattr__(self, "tree", _frozen(self.tree))
+        posterior = self._dataset
         needed: tuple[str, ...] = ("mu", "covariance")
         if CELL_MARK in posterior.data_vars:
             needed = ("mu", "loadings", "own_sd", "nu")
@@ -109,8 +111,6 @@ class Posterior:
             found = posterior[name].dims
             if found != ("chain", "draw", *dims):
                 raise PopulationFileError(f"{name!r} must have dims {dims}, found {found}")
-            # copies of the tree share its arrays
-            posterior[name].values.setflags(write=False)
 
     @property
     def _dataset(self) -> xr.Dataset:
@@ -147,6 +147,7 @@ class Posterior:
         shared = self.loadings @ np.swapaxes(self.loadings, 1, 2)
         diagonal = np.arange(shared.shape[1])
         shared[:, diagonal, diagonal] += self.own_sd**2
+        shared.setflags(write=False)
         return shared
 
     @cached_property
@@ -243,6 +244,17 @@ class Posterior:
                 digest.update(name.encode())
                 digest.update(self._flat(name).tobytes())
         return digest.hexdigest()
+
+
+def _frozen(tree: xr.DataTree) -> xr.DataTree:
+    """Give a copy that has read-only views of the tree's arrays; so have copies of it."""
+    frozen = tree.copy()
+    for group in frozen.subtree:
+        for variable in group.data_vars.values():
+            view = variable.values.view()
+            view.setflags(write=False)
+            variable.data = view
+    return frozen
 
 
 def tidy_posterior(

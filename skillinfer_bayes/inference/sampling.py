@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
+from pymc.sampling.parallel import ParallelSamplingError
 from threadpoolctl import threadpool_limits
 
 from skillinfer_bayes.exceptions import ConfigError, MissingDependencyError, SamplingError
@@ -222,7 +223,7 @@ def _guarded(call: Callable[[], xr.DataTree]) -> xr.DataTree:
     """Turn what the sampler throws into one typed error."""
     try:
         return call()
-    except (RuntimeError, ValueError, pm.exceptions.SamplingError) as error:
+    except (RuntimeError, ValueError, ParallelSamplingError) as error:
         raise SamplingError(
             f"the sampler stopped: {error}; try another `random_seed`, a larger `target_accept`, "
             "or narrower priors"

@@ -34,6 +34,16 @@ def test_a_score_below_chance_says_what_one_at_chance_says() -> None:
     assert CHOICE.forward(0.26) > CHOICE.forward(0.25)
 
 
+@pytest.mark.parametrize("n_items", [20, 2000])
+def test_below_chance_the_error_is_that_of_chance(n_items) -> None:
+    scores = np.array([[0.25], [0.22], [0.05], [0.0]])
+    counts = np.full(scores.shape, float(n_items))
+    values, variances = working_data(scores, Scales(("quiz",), (CHOICE,)), counts)
+    assert variances is not None
+    assert np.ptp(values) == 0.0
+    assert np.ptp(variances) == 0.0
+
+
 def test_no_skill_is_predicted_below_chance(history) -> None:
     population = fake_population(history)
     profile = population.profile().observe("quiz", 0.2, n_items=100).observe("math", 0.3)
@@ -78,6 +88,10 @@ def test_a_chance_level_outside_the_bounds_is_refused(chance) -> None:
 def test_a_chance_level_needs_bounds() -> None:
     with pytest.raises(ConfigError, match="bounded scale"):
         Scale("identity", chance=0.25)
+
+
+def test_any_whole_number_of_choices_will_do() -> None:
+    assert Scale.multiple_choice(np.int64(4)) == CHOICE
 
 
 @pytest.mark.parametrize("n_choices", [1, 2.5, True, "four"])

@@ -275,6 +275,18 @@ def test_a_file_put_there_by_hand_needs_no_network(load, server, cache) -> None:
     assert kept(cache) == ["table.csv", "table.csv.sha256"]
 
 
+def test_a_file_put_there_by_hand_is_not_deleted(load, server, cache) -> None:
+    server.write(**{"table.csv": TABLE})
+    load()
+    for name in ("table.csv", "table.csv.sha256"):
+        path = next(cache.rglob(name))
+        path.unlink() if name.endswith("sha256") else path.write_text("mine\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"ValueError: no table.*`refresh=True`"):
+        load()
+    assert kept(cache) == ["table.csv"]
+    assert load(refresh=True)[0] == TABLE
+
+
 def test_copies_from_two_addresses_are_kept_apart(load, server, cache) -> None:
     server.write(**{"table.csv": TABLE})
     load()
@@ -332,6 +344,13 @@ def test_open_llm_leaderboard(server, cache) -> None:
     assert (found.licence, found.source) == ("MIT", server.address)
     assert "2412.06540" in found.citation
     assert repr(found) == "Dataset(open_llm_leaderboard, 3 agents x 6 skills, 100% filled)"
+
+
+def test_open_llm_leaderboard_without_types(server, cache) -> None:
+    text = OPEN_LLM.replace('"💬 chat (RLHF, DPO)"', "").replace("🟢 pretrained", "")
+    server.write(**{"open-llm-leaderboard_new.csv": text})
+    found = datasets.open_llm_leaderboard(cache=cache, mirror=server.address)
+    assert found.metadata["type"].isna().all()
 
 
 def test_bfcl(server, cache) -> None:

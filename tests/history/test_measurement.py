@@ -169,3 +169,12 @@ def test_counts_are_possible_up_to_rounding():
         [True, False],
         [False, False],
     ]
+
+
+@pytest.mark.parametrize(("scale", "top"), [(Scale.unit(), 1.0), (Scale.percent(), 100.0)])
+def test_single_precision_is_no_impossible_count(scale, top):
+    scores = (top * np.array([[0.637], [0.27], [0.041], [0.9]], dtype="float32")).astype(float)
+    scales = Scales(("code",), (scale,))
+    assert not impossible_counts(scores, np.full((4, 1), 1000.0), scales).any()
+    few = impossible_counts(scores, np.full((4, 1), 100.0), scales)
+    assert few.ravel().tolist() == [True, False, True, False]

@@ -140,6 +140,7 @@ def test_short_forms(spec, expected):
         (("a", 1), "`lower` of a scale must be a number, got 'a'"),
         ((True, 2), "`lower` of a scale must be a number, got True"),
         ((1, 2, 3), r"a pair \(lower, upper\) or a Scale, got \(1, 2, 3\)"),
+        (["0-1", (0, 5), "0-1"], r"or a Scale, got \['0-1', \(0, 5\), '0-1'\]"),
         (7, r"or a Scale, got 7"),
         (None, "or a Scale, got None"),
     ],
@@ -179,6 +180,12 @@ def test_json_keeps_every_digit():
         assert Scales.from_dict(json.loads(text)) == item
     assert scales != odd
     assert hash(scales) == hash(three_scales())
+
+
+def test_the_sign_of_a_zero_makes_no_other_scales():
+    one, other = (Scales(("a",), (Scale.unit(),), location=[zero]) for zero in (0.0, -0.0))
+    assert one == other
+    assert hash(one) == hash(other)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +232,9 @@ def test_arrays_cannot_be_written_to():
     assert scales.location[0] == 0.0
     with pytest.raises(ValueError, match="read-only"):
         scales.spread[0] = 2.0
+    for array in vars(scales.links).values():
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.25, np.float32(0.5), np.int64(1), 1 + 1e-12, -1e-12])

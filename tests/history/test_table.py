@@ -102,6 +102,34 @@ def test_a_low_column_among_percentages_is_read_as_percentages():
     assert given.scales["hard"] == Scale.unit()
 
 
+def test_scales_that_were_given_say_what_the_table_is(rng):
+    table = pd.DataFrame(rng.uniform(20, 90, (12, 4)), columns=list("abcd"))
+    table["rare"] = rng.uniform(0.1, 0.9, 12)
+    percent = dict.fromkeys("abcd", "percent")
+    with pytest.warns(HistoryWarning, match=r"`scale` of \['rare'\] was read as percent"):
+        history = History.from_dataframe(table, scale=percent)
+    assert history.scales["rare"] == Scale.percent()
+    assert history.scales.detected == (False,) * 4 + (True,)
+    table["rare"] = rng.uniform(20, 90, 12)
+    table.loc[3, "rare"] = 871.0
+    with pytest.raises(HistoryError, match=r"look like a percent table .*got 871.0 for agent '3'"):
+        History.from_dataframe(table, scale=percent)
+
+
+def test_a_given_scale_counts_as_itself_and_others_for_nothing(rng):
+    table = pd.DataFrame(rng.uniform(0.1, 0.9, (12, 4)), columns=["a", "b", "c", "rare"])
+    with pytest.warns(HistoryWarning, match=r"`scale` of \['rare'\] was read as percent"):
+        low = History.from_dataframe(table, scale=dict.fromkeys("abc", "percent"))
+    assert low.scales["rare"] == Scale.percent()
+    for scale in ("0-1", (0, 5), "unbounded"):
+        history = History.from_dataframe(table, scale=dict.fromkeys("abc", scale))
+        assert history.scales["rare"] == Scale.unit()
+    table.loc[3, "rare"] = 87.0
+    for scale in ("0-1", (0, 5), "unbounded"):
+        with pytest.raises(HistoryError, match=r"skill 'rare'; did you mean 0.87\?"):
+            History.from_dataframe(table, scale=dict.fromkeys("abc", scale))
+
+
 def shrunk(spread, count):
     """Sds of bounded skills as if the median one had been seen in five more scores."""
     prior = 5 * np.median(spread) ** 2
@@ -254,6 +282,7 @@ def test_side_tables_have_short_forms(fractions):
         ([4, 4], "`n_items` must be a number, a mapping by skill or a table"),
         ([[4, 4], [4]], "`n_items` must be a number, a mapping by skill or a table .*, got list"),
         (10**400, "`n_items` must be finite, got inf for agent 'a', skill 'code'"),
+        (pd.Series([4, 8], ["code", "code"]), "`n_items` must name each skill once, got 'code' 2"),
         (
             pd.DataFrame({"code": [4] * 4}, index=list("abcd")),
             r"same skills as the scores; missing \['math'\], unexpected \[\], 1 instead of 2",
@@ -319,6 +348,16 @@ def test_groups_and_covariates_from_columns(scores):
     assert history.groups == ("x", "x", "y", "z")
     assert history.covariate_names == ("year", "open")
     np.testing.assert_array_equal(history.covariates, [[1, 1], [2, 0], [3, 1], [4, 0]])
+
+
+def test_a_covariate_that_never_differs_is_reported(scores):
+    covariates = pd.DataFrame({"same": [0.1] * 4, "year": [1, 2, 3, 4]}, index=scores.index)
+    with pytest.warns(HistoryWarning, match=r"got \['same'\] with one value for .*out") as caught:
+        history = History.from_dataframe(scores, covariates=covariates)
+    assert [item.filename for item in caught] == [__file__]
+    assert history.covariate_names == ("same", "year")
+    # agents that are alike by chance are no reason to warn again
+    assert history.select(["a", "b", "d"]).n_agents == 3
 
 
 def test_groups_and_covariates_by_name(scores):
@@ -583,6 +622,20 @@ def test_hide_checks_its_mask(fractions):
         history.hide(np.zeros((4, 2)))
     with pytest.raises(HistoryError, match=r"`mask` must be a bool array .*, got object"):
         history.hide(pd.DataFrame({"code": [True] * 4}, index=list("abcd")))
+
+
+def test_a_mask_is_matched_by_names_as_the_scores_are(fractions):
+    table = fractions.set_axis(range(4), axis=0).set_axis([10, 11], axis=1)
+    history, mask = History.from_dataframe(table), table == 1.0
+    expected = history.hide(mask.to_numpy())
+    for form in (mask, mask.iloc[::-1], mask.astype("boolean")):
+        assert history.hide(form) == expected
+    with pytest.raises(HistoryError, match="`mask` must name each agent once, got '0' 2 times"):
+        history.hide(mask.rename(index={1: 0}))
+    with pytest.raises(HistoryError, match="`mask` must name each skill once, got '10' 2 times"):
+        history.hide(mask.rename(columns={11: "10"}))
+    with pytest.raises(HistoryError, match=r"`mask` must be a bool array .*, got object"):
+        history.hide(mask.astype("boolean").mask(mask))
 
 
 def test_hiding_a_whole_row_reports_it(fractions):

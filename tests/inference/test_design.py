@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skillinfer_bayes import History
-from skillinfer_bayes.exceptions import InputError, UnknownAgentError
+from skillinfer_bayes.exceptions import HistoryWarning, InputError, UnknownAgentError
 from skillinfer_bayes.inference.design import Design, plain_facts
 
 AGENTS = ("alpha", "beta", "gamma", "delta")
@@ -76,9 +76,20 @@ class TestColumns:
 
     def test_a_covariate_that_never_differs_does_nothing(self) -> None:
         constant = COVARIATES.assign(same=1e9 / 3.0)
-        history = history_with(covariates=constant)
-        rows = Design.of(history).of_history(history)
-        np.testing.assert_array_equal(rows[:, 2], 0.0)
+        with pytest.warns(HistoryWarning, match=r"got \['same'\] with one value for all"):
+            history = history_with(covariates=constant)
+        design = Design.of(history)
+        np.testing.assert_array_equal(design.of_history(history)[:, 2], 0.0)
+        for same in (1e9 / 3.0, 0.0, -1e9):
+            rows, _ = design.read(NEW, None, TYPICAL | {"same": same})
+            np.testing.assert_array_equal(rows, 0.0)
+        _, told = design.describe(rows[0], False)
+        assert told == pytest.approx(TYPICAL | {"same": 1e9 / 3.0})
+
+    def test_what_covariates_are_scaled_by_cannot_be_written_to(self, both) -> None:
+        for array in (both.centre, both.spread):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 0.0
 
     def test_without_groups_and_covariates_there_is_no_column(self, neither) -> None:
         assert neither.n_columns == 0

@@ -128,6 +128,20 @@ def test_each_structure_has_its_parts(history, covariance, tails) -> None:
     assert not {"effects", "group_sd"} & names
 
 
+@pytest.mark.parametrize(
+    ("covariance", "tails"),
+    [("lkj", "normal"), ("factor_lkj", "agent"), ("factor_lkj", "class"), ("factor", "cell")],
+)
+def test_a_single_skill_has_no_correlations(scores, rng, covariance, tails) -> None:
+    history = History.from_dataframe(scores.iloc[:, :1].dropna())
+    priors = Priors(covariance=covariance, tails=tails, rank=1, n_classes=3)
+    model = build_model(history, priors)
+    assert "omega_chol" not in model.named_vars
+    point = somewhere(model, rng)
+    assert np.isfinite(model.compile_logp(mode=PLAIN)(point))
+    assert np.isfinite(model.compile_dlogp(mode=PLAIN)(point)).all()
+
+
 def test_auto_builds_factors_and_lkj_with_classes_for_few_skills(history) -> None:
     model = build_model(history)
     names = set(model.named_vars)

@@ -15,7 +15,7 @@ from skillinfer_bayes.inference.posterior import (
     attach_history,
     tidy_posterior,
 )
-from skillinfer_bayes.testing import fake_population
+from skillinfer_bayes.testing import fake_population, population_of_draws
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,31 @@ def test_draws_come_flat_chain_after_chain(tree, history) -> None:
 def test_draws_cannot_be_written_to(tree) -> None:
     with pytest.raises(ValueError, match="read-only"):
         Posterior(tree).mean[0, 0] = 1.0
+
+
+def test_nothing_of_the_tree_can_be_written_to_through_copies(tree) -> None:
+    stepped = tree["posterior"].to_dataset().assign(general=(("chain", "draw"), np.zeros((2, 5))))
+    copy = rebuilt(tree, stepped).tree.copy()
+    variables = [item for group in copy.subtree for item in group.data_vars.values()]
+    assert {"general", "diverging", "score"} <= {item.name for item in variables}
+    for variable in variables:
+        with pytest.raises(ValueError, match="read-only"):
+            variable.values[...] = 0
+
+
+def test_the_callers_arrays_stay_as_they_are(history, rng) -> None:
+    means, covariances = rng.standard_normal((2, 5, 4)), np.tile(np.eye(4), (2, 5, 1, 1))
+    population = population_of_draws(history, means, covariances)
+    assert not population.posterior.mean.flags.writeable
+    assert means.flags.writeable
+    assert covariances.flags.writeable
+
+
+@pytest.mark.parametrize("tails", ["normal", "cell"])
+def test_covariances_cannot_be_written_to(history, tails) -> None:
+    posterior = fake_population(history, draws=5, tails=tails).posterior
+    with pytest.raises(ValueError, match="read-only"):
+        posterior.covariance[0] = 0.0
 
 
 def test_a_tree_without_draws_is_refused() -> None:

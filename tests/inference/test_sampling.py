@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import nutpie
 import pandas as pd
 import pytest
 import xarray as xr
+from pymc.sampling.parallel import ParallelSamplingError
 
 from skillinfer_bayes import History, Population, Priors, SamplerSettings
 from skillinfer_bayes.exceptions import (
@@ -143,12 +145,14 @@ def test_a_fit_without_a_seed_records_one(
     np.testing.assert_array_equal(again["posterior/mu"].values, first.data["posterior/mu"].values)
 
 
-@pytest.mark.parametrize("problem", [RuntimeError, ValueError])
+@pytest.mark.parametrize(
+    "problem", [RuntimeError, ValueError, lambda said: ParallelSamplingError(said, 0)]
+)
 def test_a_sampler_that_stops_raises_one_typed_error(
     history: History,
     tree: xr.DataTree,
     monkeypatch: pytest.MonkeyPatch,
-    problem: type[Exception],
+    problem: Callable[[str], Exception],
 ) -> None:
     def stop(*_: object, **__: object) -> None:
         raise problem("bad initial energy")
@@ -167,6 +171,15 @@ def test_pymc_samples_the_same_model(history: History) -> None:
     assert tuple(tree["posterior/mu"]["skill"].values) == history.skills
     assert np.isfinite(tree["posterior/covariance"].values).all()
     assert {"diverging", "energy"} <= set(tree["sample_stats"].data_vars)
+
+
+@pytest.mark.parametrize("sampler", ["nutpie", "pymc"])
+def test_a_single_skill_can_be_fitted(sampler: str) -> None:
+    history = History.from_dataframe(simulated(4, seed=1).to_dataframe()[["skill_0"]])
+    priors = Priors(covariance="lkj", tails="normal")
+    tree = sample_posterior(history, priors, replace(TINY, sampler=sampler), progressbar=False)
+    assert dict(tree["posterior/mu"].sizes) == {"chain": 2, "draw": 50, "skill": 1}
+    assert (Posterior(tree).covariance > 0.0).all()
 
 
 PER_CELL = Priors(tails="cell", rank=1)

@@ -30,7 +30,7 @@ def with_everything() -> History:
         stderr=stderr,
         normalize=True,
         groups=["a", "b", "c"] * 4,
-        covariates=pd.DataFrame({"year": range(12), "größe": 1.5}, index=table.index),
+        covariates=pd.DataFrame({"year": range(12), "größe": [1.5, 2.5] * 6}, index=table.index),
         descriptions={"skill_0": "Sums & products, \N{GREEK SMALL LETTER PI} included"},
     )
 
