@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skillinfer_bayes.checks.options import check_columns
-from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
+from skillinfer_bayes.checks.options import check_by, check_columns, check_count
 
 type FloatArray = NDArray[np.float64]
 type AgentIndex = NDArray[np.intp]
@@ -75,22 +74,23 @@ class Calibration:
             too high); `spread`, the PIT's variance over the uniform's (above 1:
             too narrow); `coverage_error`, the mean distance between claimed and kept coverage.
         """
-        rows = self.pit.groupby(list(self.by), sort=True)
+        rows = self.pit.groupby(list(self.by), sort=True, dropna=False)
         curve = self.coverage
         off = (curve["coverage"] - curve["ci_prob"]).abs()
+        keys = [curve[name] for name in self.by]
         return pd.DataFrame(
             {
                 "n_scores": rows.size(),
                 "n_agents": rows["agent"].nunique(),
                 "bias": rows["pit"].mean() - 0.5,
                 "spread": 12.0 * rows["pit"].var(ddof=0),
-                "coverage_error": off.groupby([curve[name] for name in self.by]).mean(),
+                "coverage_error": off.groupby(keys, dropna=False).mean(),
             }
         )
 
     def _curves(self, curve: Curve) -> pd.DataFrame:
         parts = []
-        for key, rows in self.pit.groupby(list(self.by), sort=True):
+        for key, rows in self.pit.groupby(list(self.by), sort=True, dropna=False):
             values = curve(rows["pit"].to_numpy(), pd.factorize(rows["agent"])[0])
             parts.append(pd.DataFrame(dict(zip(self.by, key, strict=True)) | values))
         return pd.concat(parts, ignore_index=True)
@@ -122,18 +122,15 @@ def calibration(
     InputError
         If `cells` are not such predictions.
     ConfigError
-        If `by` names no column.
+        If `by` does not name columns, each once, or the seed cannot be used.
     """
     cells = check_columns(cells, ("repeat", "agent", "skill", "p_below", "p_not_above"), "cells")
-    if isinstance(by, str) or not by:
-        raise ConfigError(f"`by` must be a list of columns, got {by!r}")
-    for name in by:
-        if name not in cells.columns:
-            raise ConfigError(f"`by` must name columns; {closest_match_hint(name, cells.columns)}")
-    within = np.random.default_rng(random_seed).random(len(cells))
+    names = check_by(by, cells.columns)
+    seed = check_count("random_seed", 0, random_seed)
+    within = np.random.default_rng(seed).random(len(cells))
     step = cells["p_not_above"] - cells["p_below"]
-    columns = list(dict.fromkeys([*by, "repeat", "agent", "skill"]))
-    return Calibration(cells[columns].assign(pit=cells["p_below"] + within * step), tuple(by))
+    columns = list(dict.fromkeys([*names, "repeat", "agent", "skill"]))
+    return Calibration(cells[columns].assign(pit=cells["p_below"] + within * step), tuple(names))
 
 
 def clustered_mean(values: FloatArray, cluster: AgentIndex) -> tuple[FloatArray, FloatArray]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from skillinfer_bayes.checks.replicates import spread_draws
 from skillinfer_bayes.checks.report import Diagnosis, Line
 from skillinfer_bayes.checks.sensitivity import ALL, CONFLICT, STRONG, prior_sensitivity
 from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.fit_options import read_settings
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
 from skillinfer_bayes.profiles.surprise import surprise
@@ -68,7 +69,7 @@ def diagnose(
     *,
     refit: bool = False,
     n_replicates: int = 2000,
-    settings: SamplerSettings | None = None,
+    settings: SamplerSettings | Mapping[str, Any] | None = None,
     random_seed: int = 0,
 ) -> Diagnosis:
     """Check a fit: did it converge, does the model fit, which rows are odd, what did the prior do.
@@ -80,7 +81,7 @@ def diagnose(
         Fit again without each agent for which importance sampling cannot stand in.
     n_replicates : int, default 2000
         Tables to simulate from prior and posterior.
-    settings : SamplerSettings, optional
+    settings : SamplerSettings or mapping, optional
         Of the refits. Default: the population's own.
     random_seed : int, default 0
         Of the simulated tables.
@@ -100,6 +101,7 @@ def diagnose(
     check_count("random_seed", 0, random_seed)
     if not isinstance(refit, bool):
         raise ConfigError(f"`refit` must be True or False, got {refit!r}")
+    how = None if settings is None else read_settings(settings)
     found = Found()
     evidence = evidence_of_history(population.history)
     priors = priors_of(population)
@@ -108,7 +110,7 @@ def diagnose(
     _prior_predictive(found, population, evidence, priors, n_replicates, rng)
     _posterior_predictive(found, population, evidence, n_replicates, rng)
     population = _affordable(population, evidence)
-    _agents(found, population, evidence, refit, settings)
+    _agents(found, population, evidence, refit, how)
     _scores(found, population, evidence)
     _duplicates(found, population, evidence)
     _sensitivity(found, population, evidence, priors)
@@ -192,9 +194,10 @@ def _relative_mcse(tree: xr.DataTree) -> float:
     import arviz_stats
 
     values = identified_quantities(tree.children["posterior"].to_dataset())
-    error = arviz_stats.mcse(values, method="mean")["value"]
-    sd = values["value"].std(("chain", "draw"))
-    return float((error / sd).max())
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN is a finding
+        error = arviz_stats.mcse(values, method="mean")["value"]
+        sd = values["value"].std(("chain", "draw"), skipna=False)
+        return float((error / sd).max(skipna=False))
 
 
 def _prior_predictive(

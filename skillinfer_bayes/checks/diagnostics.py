@@ -34,14 +34,15 @@ class Convergence:
     Parameters
     ----------
     rhat : float
-        Largest R-hat; NaN with fewer than two chains of four draws.
+        Largest R-hat; NaN with fewer than two chains of four draws, or where draws of a quantity
+        are constant or not finite.
     ess_bulk, ess_tail : float
         Smallest effective sample sizes, in draws.
     bfmi : float
         Smallest energy Bayesian fraction of missing information over chains.
     divergences : int
     worst : str
-        The quantity with the largest R-hat.
+        The quantity with the largest R-hat, or the first without one.
     n_chains, n_draws : int
     """
 
@@ -53,6 +54,11 @@ class Convergence:
     worst: str
     n_chains: int
     n_draws: int
+
+    @property
+    def ess(self) -> float:
+        """Smaller of the two effective sample sizes; NaN if either is."""
+        return float(np.minimum(self.ess_bulk, self.ess_tail))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -68,7 +74,7 @@ class Convergence:
                 f"R-hat {self.rhat:.3f} of {self.worst} is not below {MAX_RHAT}: raise `tune` "
                 f"and `draws`, and run at least 4 chains (now {self.n_chains})"
             )
-        least = min(self.ess_bulk, self.ess_tail)
+        least = self.ess
         if not least > MIN_ESS:
             factor = np.ceil(MIN_ESS / max(least, 1.0) * 1.2)
             draws = int(factor * self.n_draws) if np.isfinite(factor) else 2 * self.n_draws
@@ -116,19 +122,25 @@ def check_convergence(tree: xr.DataTree) -> Convergence:
 
     quantities = identified_quantities(tree.children["posterior"].to_dataset())
     sizes = quantities.sizes
-    if sizes["chain"] > 1:
-        rhat = arviz_stats.rhat(quantities)["value"]
-        worst = str(rhat["quantity"].values[int(np.argmax(rhat.values))])
-        largest = float(rhat.max())
-    else:
-        worst, largest = "every quantity (one chain only)", float("nan")
     stats = tree.children["sample_stats"].to_dataset()
-    bfmi = arviz_stats.bfmi(tree)["energy"] if "energy" in stats else xr.DataArray(np.nan)
+    worst, largest = "every quantity (one chain only)", float("nan")
+    bfmi = xr.DataArray(np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN is a finding
+        if sizes["chain"] > 1:
+            rhat = arviz_stats.rhat(quantities)["value"]
+            worst = str(rhat["quantity"].values[int(np.argmax(rhat.values))])
+            largest = float(rhat.max(skipna=False))
+        if "energy" in stats:
+            bfmi = arviz_stats.bfmi(tree)["energy"]
+        bulk, tail = (
+            float(arviz_stats.ess(quantities, method=method)["value"].min(skipna=False))
+            for method in ("bulk", "tail")
+        )
     return Convergence(
         rhat=largest,
-        ess_bulk=float(arviz_stats.ess(quantities, method="bulk")["value"].min()),
-        ess_tail=float(arviz_stats.ess(quantities, method="tail")["value"].min()),
-        bfmi=float(bfmi.min()),
+        ess_bulk=bulk,
+        ess_tail=tail,
+        bfmi=float(bfmi.min(skipna=False)),
         divergences=int(stats["diverging"].sum()) if "diverging" in stats else 0,
         worst=worst,
         n_chains=int(sizes["chain"]),

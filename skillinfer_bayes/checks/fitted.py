@@ -88,6 +88,7 @@ def forecast_of(population: Population, case: Case) -> DrawnForecast:
             "divergences": verdict.divergences,
             "converged": float(verdict.converged),
             "rhat": verdict.rhat,
-            "ess": min(verdict.ess_bulk, verdict.ess_tail),
+            "ess": verdict.ess,
         },
+        counted=True,
     )

@@ -11,9 +11,10 @@ import pandas as pd
 from rich.progress import track
 
 from skillinfer_bayes.checks.fitted import fit_case, forecast_of
-from skillinfer_bayes.checks.options import as_history, as_list, check_count
+from skillinfer_bayes.checks.options import as_history, as_list, check_by, check_count
 from skillinfer_bayes.checks.splits import Together, curve_cases
 from skillinfer_bayes.checks.validation import (
+    CASE,
     MOST_TEST,
     Methods,
     evaluate,
@@ -62,7 +63,7 @@ def learning_curve(
         unless others are asked for. New agents have at least one score more than the largest
         number shown.
     by : sequence of str, default ()
-        Columns to keep apart besides, such as `"skill"`.
+        Columns to keep apart besides: `"skill"`, `"agent"`.
 
     Returns
     -------
@@ -81,11 +82,12 @@ def learning_curve(
         If a library of the extra `validation` is not installed.
     """
     table = as_history(history)
-    besides = as_list("by", by) if by else []
+    besides = check_by(by, [*CASE, "n_observed", "agent", "skill"]) if np.size(by) else []
     if set(KEPT_APART).intersection(besides):
         raise ConfigError(
             f"`by` must name columns besides {', '.join(KEPT_APART)}, got {by!r}; leave those out"
         )
+    chosen = pick_methods(methods, priors, settings)
     numbers = _numbers(n_observed, table.n_skills)
     default = min(MOST_TEST, table.n_agents // 3)
     runs = curve_cases(
@@ -99,7 +101,6 @@ def learning_curve(
     )
     parts = []
     for cases in track(runs, "learning curve", total=repeats, disable=not progressbar):
-        chosen = pick_methods(methods, priors, settings)
         if not isinstance(methods, Mapping) and "ours" in chosen:
             chosen["ours"] = partial(forecast_of, fit_case(cases[0], priors, settings))
         for number, case in zip(numbers, cases, strict=True):
@@ -112,7 +113,7 @@ def _curve(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     curve = summarise_held_out(cells, by).drop(columns="seconds")
     each = summarise_held_out(cells, [*by, "repeat"])
     for name in WITH_ERROR:
-        repeats = each[name].groupby(by)
+        repeats = each[name].groupby(by, dropna=False)
         curve[f"{name}_se"] = repeats.std() / np.sqrt(repeats.count())
     return curve.reset_index()
 

@@ -26,6 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.fit_options import read_settings
 from skillinfer_bayes.history.measurement import WorkingData
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
@@ -86,7 +87,7 @@ def leave_one_agent_out(
     population: Population,
     *,
     refit: bool | str = False,
-    settings: SamplerSettings | None = None,
+    settings: SamplerSettings | Mapping[str, Any] | None = None,
 ) -> LeaveOneOut:
     """Estimate how well agents are predicted without their own row.
 
@@ -95,7 +96,7 @@ def leave_one_agent_out(
     population : Population
     refit : bool or "all", default False
         Leave the agents with bad weights out in earnest, or every agent.
-    settings : SamplerSettings, optional
+    settings : SamplerSettings or mapping, optional
         Of the refits. Default: the population's own.
 
     Returns
@@ -105,8 +106,8 @@ def leave_one_agent_out(
     Raises
     ------
     ConfigError
-        If `refit` is none of these, if there are fewer than 30 draws, or if the population does
-        not say with which priors it was fitted and `refit` needs them.
+        If `refit` is none of these, `settings` cannot be used, there are fewer than 30 draws, or
+        the population does not say with which priors it was fitted and `refit` needs them.
     SamplingError
         If a refit could not run.
     """
@@ -201,7 +202,9 @@ def _error_of_elpd(log_weight: FloatArray, error: FloatArray) -> tuple[FloatArra
     return (weights * error**2).sum(axis=0), (weights**2 * error**2).sum(axis=0)
 
 
-def refitter(population: Population, settings: SamplerSettings | None = None) -> Refit:
+def refitter(
+    population: Population, settings: SamplerSettings | Mapping[str, Any] | None = None
+) -> Refit:
     """Give the function that fits the history without one agent, on the population's scale.
 
     Raises
@@ -214,7 +217,7 @@ def refitter(population: Population, settings: SamplerSettings | None = None) ->
         raise ConfigError(
             "`refit` must be False: the population does not say with which priors it was fitted"
         )
-    how = settings or SamplerSettings.from_dict(population.settings.get("sampler", {}))
+    how = read_settings(population.settings.get("sampler") if settings is None else settings)
     history = population.history
     data, design = history.working(), Design.of(history)
     columns = design.of_history(history)

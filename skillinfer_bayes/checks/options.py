@@ -43,6 +43,17 @@ def as_list(name: str, given: object) -> list[Any]:
     return found
 
 
+def check_by(by: object, columns: Iterable[str]) -> list[str]:
+    """Give the columns to keep apart as a list; ConfigError unless they are columns, each once."""
+    names, known = as_list("by", by), list(columns)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"`by` must name columns; {closest_match_hint(name, known)}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"`by` must name each column once, got {names!r}; leave out the repeats")
+    return names
+
+
 def check_columns(table: object, columns: Sequence[str], argument: str) -> pd.DataFrame:
     """Give a table back if it has rows and all the columns.
 

@@ -32,6 +32,7 @@ class Plan:
     def __post_init__(self) -> None:
         for name, low in FEWEST.items():
             check_count(name, low, getattr(self, name))
+        check_count("random_seed", 0, self.random_seed)
         if self.n_observed >= self.n_skills:
             raise ConfigError(
                 f"`n_observed` must be below `n_skills`, {self.n_skills}, got {self.n_observed}"

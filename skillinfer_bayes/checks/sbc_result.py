@@ -179,4 +179,7 @@ def simultaneous_band(size: int, ci_prob: float) -> tuple[FloatArray, FloatArray
 
     rng = np.random.default_rng(0)
     x, _, lower, upper = ecdf_pit(np.zeros(size), ci_prob, BAND_SIMULATIONS, rng=rng)
-    return x, lower - x, upper - x
+    band = x, lower - x, upper - x
+    for part in band:
+        part.setflags(write=False)  # every caller gets the same arrays
+    return band

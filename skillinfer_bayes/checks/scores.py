@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr, ndtri
 
 from skillinfer_bayes.exceptions import MissingDependencyError
+from skillinfer_bayes.history.measurement import impossible_counts
+from skillinfer_bayes.history.table import History
 
 type FloatArray = NDArray[np.float64]
 
@@ -115,6 +117,8 @@ class DrawnForecast:
         How far apart scores can be.
     intervals : mapping from ci_prob to (lower, upper)
         Intervals that the method reports itself; others are quantiles of the draws.
+    counted : bool, default False
+        Whether draws of skills with item counts are proportions of the history's typical count.
     """
 
     draws: FloatArray
@@ -124,6 +128,7 @@ class DrawnForecast:
     span: FloatArray | float = 1.0
     intervals: Mapping[float, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
     notes: Mapping[str, float] = field(default_factory=dict)
+    counted: bool = False
 
     def interval(self, ci_prob: float) -> tuple[FloatArray, FloatArray]:
         """Equal-tailed."""
@@ -156,6 +161,30 @@ class DrawnForecast:
     def below(self, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Shares of the draws."""
         return (self.draws < scores).mean(axis=0), (self.draws <= scores).mean(axis=0)
+
+
+def unrounded(scores: FloatArray, history: History) -> FloatArray:
+    """Give the proportions back that a table shows rounded: 10 / 24 for .4167.
+
+    Parameters
+    ----------
+    scores : array of shape (A, K)
+        Of the table that the history comes from, NaN where missing.
+    history : History
+        Whose typical item counts to take.
+
+    Returns
+    -------
+    array of shape (A, K)
+        A score that is no proportion of that many items, or has no item count, stays as it is.
+    """
+    links, bounded = history.scales.links, history.scales.bounded
+    items = np.where(bounded, np.rint(history.typical_items), np.nan)
+    table = np.concatenate([history.values, scores])  # a column has one number of decimals
+    other = impossible_counts(table, np.broadcast_to(items, table.shape), history.scales)
+    hits = np.rint(links.share_of_items(scores) * items)
+    exact = links.floor + links.span * hits / items  # as predictions are made, to the last digit
+    return np.where(other[history.n_agents :] | np.isnan(exact), scores, exact)
 
 
 def load(module: str) -> Any:

@@ -235,7 +235,7 @@ def hidden_cells(values: FloatArray, share: float, order: FloatArray) -> BoolArr
     Parameters
     ----------
     values : array of shape (N, K)
-        NaN where missing.
+        Link units, NaN where missing.
     share : float
         Share of the observed cells.
     order : array of shape (N, K)
@@ -243,7 +243,7 @@ def hidden_cells(values: FloatArray, share: float, order: FloatArray) -> BoolArr
     Returns
     -------
     bool array of shape (N, K)
-        No row loses its last score, and no column all but one of its distinct scores.
+        No row loses its last score, and no column all but one of its distinct values.
     """
     left = ~np.isnan(values)
     wanted = round(share * int(left.sum()))
@@ -321,7 +321,8 @@ def _learned(history: History, rows: Sequence[int], share: float, order: FloatAr
 
     Skills on which the agents do not differ cannot be learned; they are left out.
     """
-    table = history.values[rows]
+    # below a chance level scores differ and what is learned from them does not
+    table = history.scales.links.forward(history.values[rows])
     mask = np.zeros(history.values.shape, dtype=bool)
     mask[rows] = hidden_cells(table, share, order)
     mask[:, [len(np.unique(column[~np.isnan(column)])) < 2 for column in table.T]] = True

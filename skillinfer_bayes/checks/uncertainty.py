@@ -10,14 +10,16 @@ from skillinfer_bayes.exceptions import InputError
 from skillinfer_bayes.profiles.profile import Profile
 
 
-def uncertainty_path(profile: Profile, observations: Mapping[str, float]) -> pd.DataFrame:
+def uncertainty_path(
+    profile: Profile, observations: Mapping[str, float] | pd.Series
+) -> pd.DataFrame:
     """Take in scores one at a time and record every skill after each.
 
     Parameters
     ----------
     profile : Profile
         Where to start; it stays as it is.
-    observations : mapping from skill to score
+    observations : mapping or Series from skill to score
         In the order in which the scores arrive.
 
     Returns
@@ -30,11 +32,14 @@ def uncertainty_path(profile: Profile, observations: Mapping[str, float]) -> pd.
     Raises
     ------
     InputError
-        If there are no observations.
+        If there are no observations, or they are no mapping.
     UnknownSkillError, ScoreError
         As `Profile.observe`.
     """
-    if not observations:
+    given: object = observations  # callers may hold anything
+    if not isinstance(given, Mapping | pd.Series):
+        raise InputError(f"`observations` must map skills to scores, got {given!r}")
+    if len(given) == 0:
         raise InputError("`observations` must map at least one skill to a score, got none")
     growing = profile.copy()
     parts = [_step(growing, 0, "")]

@@ -11,8 +11,16 @@ import pandas as pd
 from rich.progress import track
 
 from skillinfer_bayes.checks.fitted import package_method
-from skillinfer_bayes.checks.options import as_history, as_list, check_count, check_share
+from skillinfer_bayes.checks.options import (
+    as_history,
+    as_list,
+    check_by,
+    check_columns,
+    check_count,
+    check_share,
+)
 from skillinfer_bayes.checks.rivals import RIVALS, Method
+from skillinfer_bayes.checks.scores import DrawnForecast, unrounded
 from skillinfer_bayes.checks.splits import Case, Together, agent_cases, cell_cases
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
 from skillinfer_bayes.history.table import History
@@ -25,6 +33,9 @@ CI_PROBS = (0.5, 0.8, 0.9, 0.95)
 MOST_TEST = 40
 MIN_RANKED = 3
 CASE = ["repeat", "n_history", "hidden", "method"]
+NOTES = ("divergences", "converged", "rhat", "ess")
+ENDS = tuple(f"{end}_{100 * ci_prob:.0f}" for ci_prob in CI_PROBS for end in ("lower", "upper"))
+SUMMARISED = (*CASE, "skill", "score", "mean", "crps", "log_score", *ENDS, "seconds", *NOTES[:2])
 
 
 def held_out(
@@ -52,14 +63,14 @@ def held_out(
     history : History or DataFrame of shape (N, K)
         All agents. Its groups and covariates are known of new agents too.
     n_history : int or sequence of int, optional
-        How many agents to learn from. Default: all that are not tested.
+        How many agents to learn from, repeats left out. Default: all that are not tested.
     repeats : int, default 10
     n_test : int, optional
         New agents per repeat. Default: a third of all, at most 40.
     share_observed : float, default 1/3
         Share of each new agent's scores that is shown, rounded, at least one.
     hide : float or sequence of float, default 0.0
-        Share of the history's cells to blank at random.
+        Share of the history's cells to blank at random, repeats left out.
     keep_together : mapping or Series by agent, or sequence in order, optional
         Agents with the same value are never on different sides; nor are exact duplicates.
     methods : sequence of names, or mapping from name to method
@@ -94,8 +105,10 @@ def held_out(
     tested = check_count("n_test", 1, default if n_test is None else n_test)
     sizes: list[int | None] = [None]
     if n_history is not None:
-        sizes = [check_count("n_history", 3, size) for size in as_list("n_history", n_history)]
-    shares = [check_share("hide", share, zero=True) for share in as_list("hide", hide)]
+        given = as_list("n_history", n_history)
+        sizes = list(dict.fromkeys(check_count("n_history", 3, size) for size in given))
+    hidden = [check_share("hide", share, zero=True) for share in as_list("hide", hide)]
+    shares = list(dict.fromkeys(hidden))
     count = check_count("repeats", 1, repeats)
     cases = agent_cases(
         table,
@@ -174,9 +187,11 @@ def _score(case: Case, name: str, method: Method) -> pd.DataFrame:
     seconds = time.perf_counter() - started
     truth = case.truth.to_numpy(dtype=float)
     cells = ~np.isnan(truth)
+    counted = isinstance(forecast, DrawnForecast) and forecast.counted
+    exact = unrounded(truth, case.history) if counted else truth
     scores = np.where(cells, truth, forecast.mean)
     rows, columns = np.nonzero(cells)
-    lower, upper = forecast.below(scores)
+    lower, upper = forecast.below(np.where(cells, exact, forecast.mean))
     columns_of: dict[str, Any] = {
         "repeat": case.repeat,
         "n_history": case.n_history,
@@ -192,9 +207,11 @@ def _score(case: Case, name: str, method: Method) -> pd.DataFrame:
     }
     for ci_prob in CI_PROBS:
         for end, values in zip(("lower", "upper"), forecast.interval(ci_prob), strict=True):
-            columns_of[f"{end}_{100 * ci_prob:.0f}"] = values[cells]
+            # an end that the table would show as this score is this score
+            shown = np.where(values == exact, truth, values)
+            columns_of[f"{end}_{100 * ci_prob:.0f}"] = shown[cells]
     columns_of |= {"p_below": lower[cells], "p_not_above": upper[cells], "seconds": seconds}
-    for note in ("divergences", "converged", "rhat", "ess"):
+    for note in NOTES:
         columns_of[note] = forecast.notes.get(note, np.nan)
     return pd.DataFrame(columns_of)
 
@@ -222,15 +239,13 @@ def summarise_held_out(
 
     Raises
     ------
+    InputError
+        If `cells` are not such results.
     ConfigError
         If `by` does not name columns, each once.
     """
-    names = as_list("by", by)
-    for name in names:
-        if name not in list(cells.columns):
-            raise ConfigError(f"`by` must name columns; {closest_match_hint(name, cells.columns)}")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"`by` must name each column once, got {by!r}; leave out the repeats")
+    cells = check_columns(cells, SUMMARISED, "cells")
+    names = check_by(by, cells.columns)
     off = cells["mean"] - cells["score"]
     parts = {
         "n_scores": pd.Series(1, index=cells.index),
@@ -245,12 +260,13 @@ def summarise_held_out(
         parts[f"coverage_{level}"] = cells["score"].between(lower, upper).astype(float)
         parts[f"width_{level}"] = upper - lower
     keys = [cells[name] for name in names]
-    grouped = pd.DataFrame(parts).groupby(keys, sort=True)
+    grouped = pd.DataFrame(parts).groupby(keys, sort=True, dropna=False)
     summary = grouped.mean()
     summary["n_scores"] = grouped.size()
     summary["rmse"] = np.sqrt(summary["rmse"])
     summary["rank_correlation"] = _rank_correlation(cells, names)
-    fits = cells.drop_duplicates(list(dict.fromkeys([*CASE, *names]))).groupby(names)
+    fits = cells.drop_duplicates(list(dict.fromkeys([*CASE, *names])))
+    fits = fits.groupby(names, dropna=False)
     summary["divergences"] = fits["divergences"].sum(min_count=1)
     summary["converged"] = fits["converged"].mean()
     summary["seconds"] = fits["seconds"].mean()
@@ -260,9 +276,9 @@ def summarise_held_out(
 def _rank_correlation(cells: pd.DataFrame, by: Sequence[str]) -> pd.Series:
     """Spearman's correlation over agents, per case and skill, averaged."""
     unit = list(dict.fromkeys([*CASE, "skill", *by]))
-    ranks = cells.groupby(unit)[["mean", "score"]].rank()
-    ranks[unit] = cells[unit]
-    centred = ranks[["mean", "score"]] - ranks.groupby(unit)[["mean", "score"]].transform("mean")
+    keys = [cells[name] for name in unit]
+    ranks = cells.groupby(unit, dropna=False)[["mean", "score"]].rank()
+    centred = ranks - ranks.groupby(keys, dropna=False).transform("mean")
     products = pd.DataFrame(
         {
             "cross": centred["mean"] * centred["score"],
@@ -271,11 +287,11 @@ def _rank_correlation(cells: pd.DataFrame, by: Sequence[str]) -> pd.Series:
             "count": 1.0,
         }
     )
-    sums = products.groupby([cells[name] for name in unit]).sum()
+    sums = products.groupby(keys, dropna=False).sum()
     usable = (sums["count"] >= MIN_RANKED) & (sums["size"] > 0) & (sums["other"] > 0)
     kept = sums[usable]
     correlation = kept["cross"] / (kept["size"] * kept["other"]) ** 0.5
-    average: pd.Series = correlation.groupby(list(by)).mean()
+    average: pd.Series = correlation.groupby(list(by), dropna=False).mean()
     return average
 
 
@@ -286,16 +302,17 @@ def pick_methods(
 ) -> dict[str, Method]:
     """Turn names of methods into functions; ConfigError with the closest match for others."""
     given: object = methods  # callers may hold anything
-    if isinstance(given, str) or not isinstance(given, Iterable) or not list(given):
+    names = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
+    if not names:
         raise ConfigError(f"`methods` must be a list of names, got {given!r}; such as ['ours']")
     if isinstance(methods, Mapping):
         _check_callable(methods)
         return dict(methods)
     known = {"ours": package_method(priors, settings), **RIVALS}
-    for name in methods:
+    for name in names:
         if name not in list(known):
             raise ConfigError(f"unknown method {name!r}; {closest_match_hint(name, known)}")
-    return {name: known[name] for name in methods}
+    return {name: known[name] for name in names}
 
 
 def _check_callable(methods: Mapping[str, object]) -> None:

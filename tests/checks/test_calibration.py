@@ -178,13 +178,41 @@ def test_it_reads_what_held_out_gives(make_history) -> None:
     ("by", "message"),
     [
         (["methd"], "`by` must name columns; did you mean 'method'"),
-        ("method", "`by` must be a list of columns, got 'method'"),
-        ([], r"`by` must be a list of columns, got \[\]"),
+        (3, "`by` must name columns; known names: 'method'"),
+        ([], r"`by` must hold at least one value, got \[\]"),
+        (["method", "method"], "`by` must name each column once"),
     ],
 )
 def test_bad_columns(cells, by, message) -> None:
     with pytest.raises(ConfigError, match=message):
         calibration(cells, by)
+
+
+@pytest.mark.parametrize(
+    "by",
+    ["method", pd.Index(["method"]), np.array(["method"]), (name for name in ["method"])],
+    ids=["str", "Index", "array", "generator"],
+)
+def test_columns_may_be_given_in_other_forms(cells, by) -> None:
+    pd.testing.assert_frame_equal(calibration(cells, by).pit, calibration(cells).pit)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x"])
+def test_bad_seeds(cells, seed) -> None:
+    with pytest.raises(ConfigError, match="`random_seed` must be a whole number of at least 0"):
+        calibration(cells, random_seed=seed)
+
+
+@pytest.mark.parametrize("by", [["converged"], ["method", "converged"]])
+def test_missing_values_are_values_of_their_own(cells, by: list[str]) -> None:
+    some = cells.assign(converged=np.where(cells["skill"] == "skill_0", np.nan, 1.0))
+    found = calibration(some, by)
+    summary, known = found.summary(), calibration(some.fillna(0.0), by).summary()
+    assert summary["n_scores"].sum() == len(cells)
+    assert summary.notna().all(axis=None)
+    assert sorted(summary["coverage_error"]) == pytest.approx(sorted(known["coverage_error"]))
+    assert len(found.coverage) == len(summary) * len(CI_PROBS)
+    assert len(found.ecdf) == len(summary) * len(GRID)
 
 
 def test_what_is_no_table_of_predictions(cells) -> None:

@@ -14,6 +14,8 @@ import xarray as xr
 from made_classes import class_population
 
 from skillinfer_bayes import History, Population, Priors
+from skillinfer_bayes.checks.diagnose import _relative_mcse, diagnose
+from skillinfer_bayes.checks.diagnostics import Convergence, check_convergence
 from skillinfer_bayes.checks.report import Diagnosis
 from skillinfer_bayes.exceptions import ConfigError, ConvergenceWarning
 from skillinfer_bayes.inference import sampling
@@ -233,6 +235,44 @@ def test_options_that_cannot_be_used() -> None:
         population.diagnose(random_seed=-1)
     with pytest.raises(ConfigError, match="`refit` must be True or False, got 'yes'"):
         population.diagnose(refit="yes")
+    with pytest.raises(ConfigError, match="unknown key 'drews'"):
+        diagnose(population, settings={"drews": 5})
+
+
+@pytest.mark.parametrize("spoilt", [1.0, np.nan, np.inf])
+def test_draws_that_have_no_diagnostics_are_not_converged(spoilt: float) -> None:
+    rng = np.random.default_rng(1)
+    mean = rng.standard_normal((4, 600, 3))
+    rows = rng.standard_normal((4, 600, 40, 3))
+    covariance = np.swapaxes(rows, -1, -2) @ rows / 40
+    posterior = xr.Dataset(
+        {
+            "mu": (("chain", "draw", "skill"), mean),
+            "covariance": (("chain", "draw", "skill", "skill_bis"), covariance),
+        },
+        coords={"skill": ["a", "b", "c"], "skill_bis": ["a", "b", "c"]},
+    )
+    energy = rng.standard_normal((4, 600))
+    stats = xr.Dataset({"energy": (("chain", "draw"), energy)})
+    fine = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
+    assert check_convergence(fine).converged
+    tree = fine.copy(deep=True)
+    tree["posterior"]["mu"].values[..., 1] = spoilt
+    verdict = check_convergence(tree)
+    assert not verdict.converged
+    assert "R-hat nan of mean of 'b'" in verdict.problems[0]
+    assert np.isnan(_relative_mcse(tree))
+    stuck = fine.copy(deep=True)
+    stuck["sample_stats"]["energy"].values[2] = 1.0
+    assert "E-BFMI nan" in check_convergence(stuck).problems[0]
+
+
+def test_an_unknown_effective_sample_size_is_no_large_one() -> None:
+    verdict = Convergence(1.0, 900.0, np.nan, 1.0, 0, "mean of 'a'", 4, 500)
+    assert np.isnan(verdict.ess)
+    assert verdict.problems == (
+        "effective sample size nan is not above 400: raise `draws` to 1000",
+    )
 
 
 @pytest.mark.slow

@@ -135,6 +135,23 @@ def test_one_number_may_stand_alone(make_history) -> None:
     pd.testing.assert_frame_equal(alone, listed)
 
 
+def test_columns_are_checked_before_anything_is_fitted(make_history) -> None:
+    def never(case):
+        raise AssertionError("a method was asked")
+
+    with pytest.raises(ConfigError, match="`by` must name columns; did you mean 'skill'"):
+        learning_curve(make_history(), by=["skil"], methods={"never": never}, **QUIET)
+
+
+def test_columns_and_methods_may_be_given_in_other_forms(make_history) -> None:
+    options = {"repeats": 2, "n_observed": [1, 2], **QUIET}
+    plain = learning_curve(make_history(), by=["skill"], methods=["mean"], **options)
+    for by in (pd.Index(["skill"]), np.array(["skill"]), "skill"):
+        methods = (name for name in ["mean"])
+        again = learning_curve(make_history(), by=by, methods=methods, **options)
+        pd.testing.assert_frame_equal(again, plain)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -144,6 +161,8 @@ def test_one_number_may_stand_alone(make_history) -> None:
         ({"n_observed": "2"}, "`n_observed` must be a whole number of at least 0, got '2'"),
         ({"by": ["method"]}, r"`by` must name columns besides method, .*\['method'\]; leave"),
         ({"by": 5}, "`by` must name columns"),
+        ({"by": ["skill", "skill"]}, "`by` must name each column once"),
+        ({"by": ["crps"]}, "`by` must name columns"),
         ({"random_seed": -1}, "`random_seed` must be a whole number of at least 0, got -1"),
         ({"n_observed": [-1]}, "`n_observed` must be a whole number of at least 0, got -1"),
         ({"n_observed": [0.5]}, "`n_observed` must be a whole number of at least 0, got 0.5"),

@@ -321,7 +321,23 @@ def test_an_odd_agent_is_improbable_without_its_own_row(tails: str, most: float)
     assert 0.1 < found["p"].drop("odd").mean() < 0.9
 
 
-def test_what_cannot_be_used() -> None:
+def test_settings_of_refits_may_be_a_mapping(population, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def sample_rows(rows, skills, priors, settings, *, design, progressbar):
+        seen.append((settings.draws, settings.chains))
+        return population.posterior.tree.children["posterior"].to_dataset(), None
+
+    monkeypatch.setattr(sampling, "sample_rows", sample_rows)
+    for settings in ({"draws": 70, "chains": 2}, SamplerSettings(draws=70, chains=2)):
+        leave_one_agent_out(population, refit="all", settings=settings)
+    assert set(seen) == {(70, 2)}
+    assert len(seen) == 20
+
+
+def test_what_cannot_be_used(population) -> None:
+    with pytest.raises(ConfigError, match="unknown key 'drews'"):
+        leave_one_agent_out(population, refit="all", settings={"drews": 5})
     with pytest.raises(ConfigError, match="`refit` must be True, False or 'all', got 'some'"):
         leave_one_agent_out(fake_population(), refit="some")
     with pytest.raises(ConfigError, match="at least 30 draws, got 20"):

@@ -352,6 +352,13 @@ def test_the_band_widens_with_its_mass_and_closes_at_the_ends() -> None:
         result.ecdf(95)
 
 
+def test_a_band_that_is_shared_cannot_be_changed() -> None:
+    band = result_of(even_ranks(7)).ecdf(0.8)
+    for name in ("lower", "upper"):
+        with pytest.raises(ValueError, match="read-only"):
+            band[name].values[:] = 1.0
+
+
 def test_arviz_gets_the_group_that_it_reads() -> None:
     result = result_of(even_ranks(9))
     group = result.to_datatree()["prior_sbc"].to_dataset()
@@ -375,6 +382,9 @@ def test_arviz_gets_the_group_that_it_reads() -> None:
         ({"error_sd": 0.0}, "`error_sd` must be a finite number above 0, got 0.0"),
         ({"error_sd": "small"}, "`error_sd` must be a finite number above 0, got 'small'"),
         ({"priors": {"tails": "cell"}}, "`priors` must have tails 'normal', 'agent' or 'class'"),
+        ({"random_seed": -1}, "`random_seed` must be a whole number of at least 0, got -1"),
+        ({"random_seed": 1.5}, "`random_seed` must be a whole number of at least 0, got 1.5"),
+        ({"random_seed": None}, "`random_seed` must be a whole number of at least 0, got None"),
         ({"priors": {"etta": 1.0}}, "unknown key 'etta'"),
         ({"settings": {"drews": 1}}, "unknown key 'drews'"),
     ],

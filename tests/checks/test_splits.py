@@ -16,6 +16,7 @@ from skillinfer_bayes.checks.splits import (
     leak_safe_groups,
 )
 from skillinfer_bayes.exceptions import ConfigError, HistoryError
+from skillinfer_bayes.history.scales import Scale
 from skillinfer_bayes.history.table import History
 
 OPTIONS = {
@@ -129,6 +130,23 @@ def test_skills_that_cannot_be_learned_are_left_out(make_history) -> None:
         differs = case.history.agents.count("agent_0") == 1
         assert ("skill_2" in case.history.skills) == differs
         assert tuple(case.rows.columns) == tuple(case.truth.columns) == case.history.skills
+
+
+def test_skills_on_which_all_only_guess_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.2, 0.9, (30, 3)).round(3)
+    scores[:26, 0] = rng.uniform(0.1, 0.25, 26).round(3)
+    table = pd.DataFrame(scores, columns=["quiz", "b", "c"], index=[f"a{i}" for i in range(30)])
+    history = History.from_dataframe(table, scale={"quiz": Scale.multiple_choice(4)})
+    guessing = set(table.index[table["quiz"] <= 0.25])
+    left_out = []
+    for case in cases_of(history, repeats=range(4)):
+        left_out.append("quiz" not in case.history.skills)
+        assert left_out[-1] == guessing.issuperset(case.history.agents)
+    assert 0 < sum(left_out) < len(left_out)
+    for case in cell_cases(history, share=0.6, repeats=range(4), random_seed=1):
+        shown = case.rows["quiz"].dropna()
+        assert shown.min() < shown.max() > 0.25
 
 
 def test_too_few_agents(make_history) -> None:

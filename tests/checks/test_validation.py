@@ -14,13 +14,13 @@ from skillinfer_bayes.checks import validation
 from skillinfer_bayes.checks.fitted import forecast_of
 from skillinfer_bayes.checks.learning_curve import learning_curve
 from skillinfer_bayes.checks.rivals import RIVALS
-from skillinfer_bayes.checks.scores import NormalForecast
+from skillinfer_bayes.checks.scores import DrawnForecast, NormalForecast, unrounded
 from skillinfer_bayes.checks.splits import agent_cases
 from skillinfer_bayes.checks.validation import held_out, held_out_cells, summarise_held_out
-from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.exceptions import ConfigError, InputError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference import kernels, sampling
-from skillinfer_bayes.testing import fake_population
+from skillinfer_bayes.testing import fake_population, simulate_history
 
 QUIET = {"progressbar": False, "repeats": 2, "random_seed": 4}
 
@@ -124,7 +124,9 @@ def test_our_forecast_is_what_profiles_report(make_history) -> None:
 def test_what_is_known_of_new_agents_besides_scores_is_used(make_history) -> None:
     scores = make_history().to_dataframe()
     groups = {agent: f"maker {row % 4}" for row, agent in enumerate(scores.index)}
-    year = pd.DataFrame({"year": np.linspace(2020.0, 2026.0, 30), "open": 1.0}, index=scores.index)
+    year = pd.DataFrame(
+        {"year": np.linspace(2020.0, 2026.0, 30), "open": np.arange(30.0) % 3}, index=scores.index
+    )
     history = History.from_dataframe(scores, groups=groups, covariates=year)
     seen = set()
 
@@ -187,6 +189,66 @@ def test_summary_by_hand(make_history) -> None:
     assert mean["bias"] == pytest.approx(
         (cells["mean"] - cells["score"])[cells.method == "mean"].mean()
     )
+
+
+def counted_table(n_items: int, scale: float = 1.0, decimals: int | None = None) -> pd.DataFrame:
+    rates = simulate_history(60, 4, random_seed=3).scores
+    hits = np.random.default_rng(0).binomial(n_items, rates)
+    table = pd.DataFrame(scale * hits / n_items, rates.index, rates.columns)
+    return table if decimals is None else table.round(decimals)
+
+
+@pytest.mark.parametrize(
+    ("scale", "decimals"), [(1.0, None), (1.0, 4), (1.0, 3), (100.0, None), (100.0, 2)]
+)
+def test_proportions_that_a_table_rounds_are_still_steps(scale: float, decimals: int) -> None:
+    table = counted_table(24, scale, decimals)
+    units = {1.0: "0-1", 100.0: "percent"}[scale]
+    history = History.from_dataframe(table, n_items=24, scale=units)
+    hits = np.rint(history.values * 24 / scale)
+    whole = np.arange(25.0)
+
+    def known_steps(case):
+        """Every count once, so that each score has a step of 1 in 25."""
+        draws = np.broadcast_to((scale * whole / 24)[:, None, None], (25, *case.truth.shape))
+        flat = np.full(case.truth.shape, scale / 2)
+        # the interval ends at what is measured
+        end = scale * np.rint(case.truth.fillna(0.0).to_numpy() * 24 / scale) / 24
+        reported = {0.5: (end, end), 0.9: (end, np.full(end.shape, scale))}
+        return DrawnForecast(draws, flat, flat, intervals=reported, counted=True)
+
+    cells = held_out(history, methods={"steps": known_steps}, n_test=20, **QUIET)
+    position = [
+        hits[history.agents.index(agent), history.skills.index(skill)]
+        for agent, skill in zip(cells["agent"], cells["skill"], strict=True)
+    ]
+    assert cells["p_below"].to_numpy() == pytest.approx(np.array(position) / 25)
+    assert (cells["p_not_above"] - cells["p_below"]).to_numpy() == pytest.approx(1 / 25)
+    summary = summarise_held_out(cells, ["method"]).iloc[0]
+    assert summary["coverage_50"] == summary["coverage_90"] == 1.0
+    assert cells["score"].isin(table.to_numpy().ravel()).all()
+
+
+def test_rounding_changes_no_verdict_on_our_own_forecasts() -> None:
+    def cells_of(decimals: int | None) -> pd.DataFrame:
+        history = History.from_dataframe(counted_table(24, 1.0, decimals), n_items=24)
+        methods = {"ours": ours_without_a_fit}
+        return held_out(history, methods=methods, n_test=20, **QUIET)
+
+    for cells in (cells_of(None), cells_of(4)):
+        assert (cells["p_not_above"] > cells["p_below"]).mean() > 0.95
+
+
+def test_only_counted_scores_are_unrounded(make_history) -> None:
+    scores = make_history().to_dataframe().to_numpy()
+    continuous = History.from_dataframe(make_history().to_dataframe())
+    np.testing.assert_array_equal(unrounded(scores, continuous), scores)
+    table = counted_table(24, 1.0, 4)
+    counts = pd.DataFrame(24.0, table.index, table.columns)
+    counts["skill_1"] = np.nan
+    history = History.from_dataframe(table, n_items=counts)
+    odd = np.array([[0.4167, 0.4167, np.nan, 0.43]])
+    np.testing.assert_array_equal(unrounded(odd, history), [[10 / 24, 0.4167, np.nan, 0.43]])
 
 
 def test_rank_correlation_is_spearmans(make_history) -> None:
@@ -258,8 +320,33 @@ def test_bad_options_of_cells_and_summaries(make_history) -> None:
     pd.testing.assert_frame_equal(
         summarise_held_out(cells, "skill"), summarise_held_out(cells, ["skill"])
     )
+    with pytest.raises(InputError, match="`cells` must be a DataFrame, got NoneType"):
+        summarise_held_out(None)
+    with pytest.raises(InputError, match="`cells` must have a column 'crps'"):
+        summarise_held_out(cells.drop(columns="crps"))
     with pytest.raises(ConfigError, match="`random_seed` must be a whole number"):
         held_out_cells(make_history(), random_seed=-1, progressbar=False)
+
+
+@pytest.mark.parametrize("by", [["rhat"], ["method", "rhat"]])
+def test_missing_values_are_values_of_their_own(make_history, by: list[str]) -> None:
+    cells = held_out(make_history(40), methods=["knn"], share_observed=0.5, **QUIET)
+    some = cells.assign(rhat=np.where(cells["repeat"] == 0, np.nan, 1.0))
+    found = summarise_held_out(some, by)
+    known = summarise_held_out(some.fillna({"rhat": 2.0}), by)
+    assert found["n_scores"].sum() == len(cells)
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), known.reset_index(drop=True))
+
+
+def test_repeated_settings_count_once(make_history) -> None:
+    options = {"methods": ["mean"], **QUIET}
+    once = held_out(make_history(), n_history=[10], hide=[0.2], **options)
+    twice = held_out(make_history(), n_history=[10, 10], hide=[0.2, 0.2], **options)
+    pd.testing.assert_frame_equal(once.drop(columns="seconds"), twice.drop(columns="seconds"))
+
+
+def test_methods_may_be_a_generator() -> None:
+    assert list(validation.pick_methods(name for name in ["mean", "knn"])) == ["mean", "knn"]
 
 
 def test_numpy_numbers_are_numbers(make_history) -> None:
