@@ -18,7 +18,7 @@ from skillinfer_bayes.exceptions import (
     UnknownSkillError,
     closest_match_hint,
 )
-from skillinfer_bayes.history.links import FloatArray, as_float
+from skillinfer_bayes.history.links import BoolArray, FloatArray, as_float
 
 
 def read_labels(
@@ -196,6 +196,40 @@ def read_side_table(
             f"got {type(given).__name__}"
         )
     return read_numbers(frame, argument, agents, skills)
+
+
+def read_mask(given: Any, agents: tuple[str, ...], skills: tuple[str, ...]) -> BoolArray:
+    """Which cells to hide, brought into the order of the scores.
+
+    Parameters
+    ----------
+    given : DataFrame, or bool array of shape (N, K)
+        A DataFrame may hold other agents and skills besides.
+    agents, skills : tuple of str
+
+    Returns
+    -------
+    bool array of shape (N, K)
+
+    Raises
+    ------
+    HistoryError
+        If shape or type do not match, or a label repeats.
+    """
+    if isinstance(given, pd.DataFrame):
+        rows = read_labels(given.index, "agent", argument="mask")
+        columns = read_labels(given.columns, "skill", argument="mask")
+        named = given.set_axis(list(rows), axis=0).set_axis(list(columns), axis=1)
+        given = named.reindex(index=list(agents), columns=list(skills))
+        # a nullable column becomes a plain one, unless something is missing
+        if all(map(pd.api.types.is_bool_dtype, given.dtypes)) and given.notna().all(axis=None):
+            given = given.astype(bool)
+    mask, shape = np.asarray(given), (len(agents), len(skills))
+    if mask.shape != shape or mask.dtype != np.bool_:
+        raise HistoryError(
+            f"`mask` must be a bool array of shape {shape}, got {mask.dtype} of shape {mask.shape}"
+        )
+    return mask
 
 
 def _array_of(given: Any) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from skillinfer_bayes.history.building import (
 from skillinfer_bayes.history.cells import (
     agent_positions,
     read_labels,
+    read_mask,
     read_numbers,
     read_side_table,
 )
@@ -328,12 +329,7 @@ class History:
         HistoryWarning
             If a row or column becomes empty and is dropped.
         """
-        hidden = np.asarray(self._matched(mask) if isinstance(mask, pd.DataFrame) else mask)
-        if hidden.shape != self.values.shape or hidden.dtype != np.bool_:
-            raise HistoryError(
-                f"`mask` must be a bool array of shape {self.values.shape}, got {hidden.dtype} "
-                f"of shape {hidden.shape}"
-            )
+        hidden = read_mask(mask, self.agents, self.skills)
         blanked = replace(
             self,
             values=np.where(hidden, np.nan, self.values),
@@ -341,16 +337,6 @@ class History:
             stderr=None if self.stderr is None else np.where(hidden, np.nan, self.stderr),
         )
         return _fitted(_without_empty(blanked))
-
-    def _matched(self, mask: pd.DataFrame) -> pd.DataFrame:
-        """Bring a mask into the order of the scores."""
-        agents = read_labels(mask.index, "agent", argument="mask")
-        skills = read_labels(mask.columns, "skill", argument="mask")
-        named = mask.set_axis(list(agents), axis=0).set_axis(list(skills), axis=1)
-        matched = named.reindex(index=list(self.agents), columns=list(self.skills))
-        # a nullable column becomes a plain one, unless something is missing
-        boolean = all(map(pd.api.types.is_bool_dtype, matched.dtypes))
-        return matched.astype(bool) if boolean and matched.notna().all(axis=None) else matched
 
 
 def _rows_and_columns(

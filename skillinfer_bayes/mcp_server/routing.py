@@ -24,7 +24,6 @@ from skillinfer_bayes.routing.compare import compare
 from skillinfer_bayes.routing.labels import agent_label
 from skillinfer_bayes.routing.next_evaluation import next_evaluations
 from skillinfer_bayes.routing.prompt import build_prompt
-from skillinfer_bayes.routing.prompt_metadata import check_metadata
 from skillinfer_bayes.routing.ranking import rank_agents
 from skillinfer_bayes.routing.tokens import estimate_tokens
 from skillinfer_bayes.routing.utility import Utility
@@ -175,7 +174,6 @@ def routing_prompt(
 
 
 def _eligible(agents: Agents, task: Task, metadata: Metadata, limits: list[str]) -> Field:
-    check_metadata(metadata, agents)  # limits or not
     return eligible_or_error(find_eligible(task, agents, metadata, limits))
 
 

@@ -83,9 +83,9 @@ def find_eligible(
     """
     check_profiles(profiles)
     wanted = limits if isinstance(limits, str) or not isinstance(limits, Iterable) else [*limits]
+    check_metadata(metadata, profiles)
     if wanted == []:
         return Field(profiles, metadata)
-    check_metadata(metadata, profiles)
     found = apply_constraints(wanted, profiles, metadata, task=task)
     return Field(
         found.select(profiles),
