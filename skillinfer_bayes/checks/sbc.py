@@ -52,7 +52,7 @@ from skillinfer_bayes.profiles.profile import Profile
 
 type FloatArray = NDArray[np.float64]
 
-SETTINGS = SamplerSettings(chains=1, cores=1, tune=400, draws=600)
+SETTINGS = SamplerSettings(chains=1, cores=1, tune=1000, draws=600)
 # where the agent stands in the table, and whether its own scores weigh the draws: those of the
 # history's agent are in the posterior already
 AGENTS = {
@@ -103,7 +103,7 @@ def sbc(
     priors : Priors or mapping, optional
         Tails "normal", "agent" or "class".
     settings : SamplerSettings or mapping, optional
-        Default: one chain of 400 tuning and 600 kept iterations. A seed is replaced by one per
+        Default: one chain of 1,000 tuning and 600 kept iterations. A seed is replaced by one per
         fit.
     random_seed : int, default 0
     progressbar : bool, default True
