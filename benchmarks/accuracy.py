@@ -1,9 +1,10 @@
 """Held-out accuracy and calibration on public tables, all methods on the same splits.
 
 New agents: N agents are the history, 40 others show a third of their skills, the rest is
-predicted as measured scores. `--hide` repeats this with that share of the history's cells blanked
-and prints what it costs. `--cells 0.2` hides a share of the whole table's cells instead, and
-predicts those. Every split's figures go to `--out`.
+predicted as measured scores. `ours_pooled` has what they show in its history, too. `--hide`
+repeats this with that share of the history's cells blanked and prints what it costs. `--cells 0.2`
+hides a share of the whole table's cells instead, and predicts those. Every split's figures go to
+`--out`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def ratios(by_repeat: pd.Series, first: Hashable, second: Hashable) -> str:
     return f"{ratio:.3f} +- {residual.std(ddof=1) / np.sqrt(len(one)):.3f}"
 
 
-def print_setting(cells: pd.DataFrame, seconds: str) -> None:
+def print_setting(cells: pd.DataFrame) -> None:
     """Figures of one history size and share of hidden cells."""
     whole = summarise_held_out(cells, ["method"])
     skills = summarise_held_out(cells, ["method", "skill"])["coverage_90"]
@@ -137,12 +138,20 @@ def print_setting(cells: pd.DataFrame, seconds: str) -> None:
     if rivals:
         best = min(rivals, key=lambda name: whole.loc[name, "crps"])
         print(f"  ours / best rival ({best}): {ratios(by_repeat, 'ours', best)}")
-    fits = cells[cells["method"] == "ours"].drop_duplicates(["repeat"])
+    if "ours_pooled" in names:
+        print(f"  ours_pooled / ours: {ratios(by_repeat, 'ours_pooled', 'ours')}")
+    for name in [name for name in names if name.startswith("ours")]:
+        print_fits(name, cells[cells["method"] == name].drop_duplicates(["repeat"]))
+
+
+def print_fits(name: str, fits: pd.DataFrame) -> None:
+    """How well the fits of one method sampled, and how long they took."""
     bad = int((fits["converged"] == 0).sum())
     print(
-        f"  our fits: {len(fits)}, {int(fits['divergences'].sum())} divergences in "
+        f"  fits of {name}: {len(fits)}, {int(fits['divergences'].sum())} divergences in "
         f"{int((fits['divergences'] > 0).sum())} of them, {bad} without a clean verdict, worst "
-        f"R-hat {fits['rhat'].max():.3f}, least ESS {fits['ess'].min():.0f}; {seconds}"
+        f"R-hat {fits['rhat'].max():.3f}, least ESS {fits['ess'].min():.0f}; "
+        f"{fits['seconds'].mean():.1f} s per fit and prediction"
     )
 
 
@@ -150,8 +159,7 @@ def print_report(cells: pd.DataFrame, chosen: argparse.Namespace) -> None:
     for (size, hidden), part in cells.groupby(SETTING):
         what = f"{hidden:.0%} of the {'table' if chosen.cells else 'history'}'s cells hidden"
         print(f"\n{chosen.table}, N = {size}, {what}, {part['repeat'].nunique()} repeats")
-        fits = part[part["method"] == "ours"].drop_duplicates(["repeat"])["seconds"]
-        print_setting(part, f"{fits.mean():.1f} s per fit and prediction")
+        print_setting(part)
     if not chosen.hide or chosen.cells:
         return
     print(f"\nCRPS with {chosen.hide:.0%} of the history hidden over CRPS with the full history")

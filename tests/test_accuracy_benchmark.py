@@ -104,6 +104,26 @@ def test_a_table_that_is_neither_known_nor_a_file_is_named(accuracy, capsys) -> 
     assert "'bfcl_v5' is neither" in capsys.readouterr().err
 
 
+def test_fits_and_what_pooling_gains_are_printed(accuracy, capsys) -> None:
+    history, together = accuracy.read_history("open_llm_leaderboard_v2", with_items=True)
+    options = {"n_history": 8, "n_test": 10, "keep_together": together, "progressbar": False}
+    mean = held_out(history, repeats=3, methods=["mean"], **options)
+    notes = {"divergences": [0, 2, 1], "converged": [1, 0, 1], "rhat": [1.0, 1.04, 1.0]}
+    fitted = mean["repeat"].map(pd.DataFrame({**notes, "ess": [900, 300, 700]}).to_dict("index"))
+    ours = mean.assign(**fitted.apply(pd.Series), method="ours", seconds=2.0)
+    quiet = {"divergences": 0, "converged": 1, "rhat": 1.0, "ess": 800.0, "seconds": 4.0}
+    pooled = mean.assign(**quiet, method="ours_pooled", crps=0.9 * mean["crps"])
+    accuracy.print_setting(pd.concat([ours, pooled, mean], ignore_index=True))
+    printed = capsys.readouterr().out
+    assert "ours / best rival (mean): 1.000 +- 0.000" in printed
+    assert "ours_pooled / ours: 0.900 +- 0.000" in printed
+    assert (
+        "fits of ours: 3, 3 divergences in 2 of them, 1 without a clean verdict, worst R-hat "
+        "1.040, least ESS 300; 2.0 s per fit and prediction"
+    ) in printed
+    assert "fits of ours_pooled: 3, 0 divergences in 0 of them, 0 without" in printed
+
+
 @pytest.mark.parametrize(
     ("table", "sizes", "crps"),
     [

@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from skillinfer_bayes.checks.rivals import Method
 from skillinfer_bayes.checks.scores import DrawnForecast
 from skillinfer_bayes.checks.splits import Case
-from skillinfer_bayes.exceptions import ConvergenceWarning
+from skillinfer_bayes.exceptions import ConvergenceWarning, HistoryWarning
 from skillinfer_bayes.fit_options import read_priors, read_settings
+from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 
 if TYPE_CHECKING:
@@ -39,6 +41,56 @@ def package_method(
         return forecast_of(fit_case(case, prior, how), case)
 
     return predict
+
+
+def pooled_method(
+    priors: Priors | Mapping[str, Any] | None = None,
+    settings: SamplerSettings | Mapping[str, Any] | None = None,
+) -> Method:
+    """Fit this package to a case's history and to what is shown of the agents to predict.
+
+    Parameters
+    ----------
+    priors, settings : optional
+        As `package_method`.
+    """
+    prior, how = read_priors(priors), read_settings(settings)
+
+    def predict(case: Case) -> DrawnForecast:
+        return forecast_of(fit_case(replace(case, history=pool(case)), prior, how), case)
+
+    return predict
+
+
+def pool(case: Case) -> History:
+    """Add the scores that are shown of a case's agents to its history, one row each."""
+    history = case.history
+    if case.of_history:
+        return history
+    named = list(history.covariate_names)
+    # an agent that shows nothing adds nothing
+    shown = case.rows.notna().any(axis=1)
+
+    def both(values: Any, new: pd.DataFrame | None, columns: list[str]) -> pd.DataFrame | None:
+        if values is None or new is None:
+            return None
+        old = pd.DataFrame(values, index=list(history.agents), columns=columns)
+        return pd.concat([old, new[shown]])
+
+    skills, groups = list(history.skills), None
+    if history.groups is not None and case.groups is not None:
+        groups = pd.Series([*history.groups, *case.groups], [*history.agents, *case.rows.index])
+        groups = groups[[*history.agents, *case.rows.index[shown]]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HistoryWarning)  # told when the table was read
+        return History.from_dataframe(
+            pd.concat([history.to_dataframe(), case.rows[shown]]),
+            scale=dict(zip(skills, history.scales.scales, strict=True)),
+            n_items=both(history.n_items, case.n_items, skills),
+            stderr=both(history.stderr, case.stderr, skills),
+            groups=groups,
+            covariates=both(history.covariates, case.covariates, named),
+        )
 
 
 def fit_case(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from skillinfer_bayes.checks.fitted import package_method
+from skillinfer_bayes.checks.fitted import package_method, pooled_method
 from skillinfer_bayes.checks.options import (
     as_history,
     as_list,
@@ -74,9 +74,10 @@ def held_out(
     keep_together : mapping or Series by agent, or sequence in order, optional
         Agents with the same value are never on different sides; nor are exact duplicates.
     methods : sequence of names, or mapping from name to method
-        `"ours"`, `"peer"` (the PyPI package `skillinfer`), `"peer_raw"` (without its min-max
-        scaling), `"mean"`, `"imputer"` and `"imputer_residual"` (by regression), `"knn"`; or
-        functions from a case to a forecast.
+        `"ours"`, `"ours_pooled"` (whose history has a row for each new agent, with the scores
+        that it shows), `"peer"` (the PyPI package `skillinfer`), `"peer_raw"` (without its
+        min-max scaling), `"mean"`, `"imputer"` and `"imputer_residual"` (by regression),
+        `"knn"`; or functions from a case to a forecast.
     priors, settings : optional
         Of our fits. A seed in `settings` is replaced by one per case.
     random_seed : int, default 0
@@ -308,7 +309,11 @@ def pick_methods(
     if isinstance(methods, Mapping):
         _check_callable(methods)
         return dict(methods)
-    known = {"ours": package_method(priors, settings), **RIVALS}
+    known = {
+        "ours": package_method(priors, settings),
+        "ours_pooled": pooled_method(priors, settings),
+        **RIVALS,
+    }
     for name in names:
         if name not in list(known):
             raise ConfigError(f"unknown method {name!r}; {closest_match_hint(name, known)}")

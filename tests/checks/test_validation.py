@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from skillinfer_bayes.checks import validation
-from skillinfer_bayes.checks.fitted import forecast_of
+from skillinfer_bayes.checks import fitted, validation
+from skillinfer_bayes.checks.fitted import forecast_of, pool
 from skillinfer_bayes.checks.learning_curve import learning_curve
 from skillinfer_bayes.checks.rivals import RIVALS
 from skillinfer_bayes.checks.scores import DrawnForecast, NormalForecast, unrounded
-from skillinfer_bayes.checks.splits import agent_cases
+from skillinfer_bayes.checks.splits import agent_cases, cell_cases
 from skillinfer_bayes.checks.validation import held_out, held_out_cells, summarise_held_out
 from skillinfer_bayes.exceptions import ConfigError, InputError
 from skillinfer_bayes.history.table import History
@@ -169,6 +169,81 @@ def test_a_group_that_is_only_among_new_agents_is_unknown(make_history) -> None:
     cells = held_out(history, n_test=9, keep_together=groups, methods={"ours": ours}, **QUIET)
     assert len(unknown) >= 6
     assert cells["mean"].notna().all()
+
+
+def facts_of(scores: pd.DataFrame) -> dict[str, object]:
+    """Everything a history may hold beside scores."""
+    rng = np.random.default_rng(2)
+    agents, shape = scores.index, scores.shape
+    return {
+        # scores are counts of 200 items
+        "n_items": pd.DataFrame(200 * rng.integers(1, 5, shape), agents, scores.columns),
+        "stderr": None,
+        "groups": {agent: f"maker {row % 4}" for row, agent in enumerate(agents)},
+        "covariates": pd.DataFrame({"year": rng.uniform(2020.0, 2026.0, len(agents))}, agents),
+    }
+
+
+@pytest.mark.parametrize("precision", ["n_items", "stderr"])
+def test_pooled_history_has_a_row_for_what_each_new_agent_shows(make_history, precision) -> None:
+    scores = make_history().to_dataframe()
+    given = facts_of(scores)
+    if precision == "stderr":
+        given |= {"n_items": None, "stderr": 1.0 / given["n_items"]}
+    history = History.from_dataframe(scores, **given)
+    (case,) = agent_cases(
+        history,
+        n_history=[15],
+        repeats=[0],
+        n_test=6,
+        share_observed=0.5,
+        hidden=[0.3],
+        keep_together=None,
+        random_seed=0,
+    )
+    blank = case.rows.index[2]
+    case.rows.loc[blank] = np.nan
+    pooled = pool(case)
+    shown = [agent for agent in case.rows.index if agent != blank]
+    assert pooled.agents == (*case.history.agents, *shown)
+    assert pooled.skills == case.history.skills
+    table = pooled.to_dataframe()
+    pd.testing.assert_frame_equal(table.iloc[:15], case.history.to_dataframe())
+    pd.testing.assert_frame_equal(table.loc[shown], case.rows.loc[shown], check_names=False)
+    # nothing that is to be predicted
+    assert not (table.loc[shown].notna() & case.truth.loc[shown].notna()).any(axis=None)
+    beside = getattr(pooled, precision)
+    at = [scores.index.get_loc(agent) for agent in pooled.agents]
+    expected = np.where(pooled.observed, getattr(history, precision)[at], np.nan)
+    np.testing.assert_array_equal(np.where(pooled.observed, beside, np.nan), expected)
+    assert pooled.groups == tuple(given["groups"][agent] for agent in pooled.agents)
+    np.testing.assert_array_equal(pooled.covariates, history.covariates[at])
+    assert pooled.scales.scales == case.history.scales.scales
+
+
+def test_pooling_what_is_of_the_history_already_changes_nothing(make_history) -> None:
+    (case,) = cell_cases(make_history(), share=0.2, repeats=[0], random_seed=0)
+    assert pool(case) is case.history
+
+
+def test_our_pooled_fit_learns_from_new_agents_and_predicts_the_same_scores(
+    make_history, monkeypatch
+) -> None:
+    learned = []
+
+    def fit(case, priors, settings):
+        learned.append(case.history)
+        return fake_population(case.history, draws=200, random_seed=1)
+
+    monkeypatch.setattr(fitted, "fit_case", fit)
+    cells = held_out(
+        make_history(40), n_history=10, n_test=12, methods=["ours", "ours_pooled"], **QUIET
+    )
+    assert [history.n_agents for history in learned] == [10, 22, 10, 22]
+    pair = [part.drop(columns="method") for _, part in cells.groupby("method")]
+    keys = ["repeat", "agent", "skill", "score"]
+    pd.testing.assert_frame_equal(*[part[keys].reset_index(drop=True) for part in pair])
+    assert (pair[0]["mean"].to_numpy() != pair[1]["mean"].to_numpy()).any()
 
 
 def test_summary_by_hand(make_history) -> None:
