@@ -259,7 +259,7 @@ def population_of_draws(
         coords["effect"] = list(Design.of(history).labels)
     posterior = xr.Dataset(
         {
-            name: ((*sample_dims, *DIMS[name]), values)
+            name: ((*sample_dims, *DIMS[name]), np.array(values))
             for name, values in given.items()
             if values is not None
         },

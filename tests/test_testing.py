@@ -164,6 +164,9 @@ def test_given_draws_are_used_as_they_are() -> None:
     population = population_of_draws(history, means, covariances)
     np.testing.assert_array_equal(population.posterior.mean, means.reshape(6, 2))
     assert population.posterior.covariance.shape == (6, 2, 2)
+    # a copy: the population stays what it is, and so does the caller's array
+    means[0, 0] = 99.0
+    assert population.posterior.mean.max() < 12.0
 
 
 def test_given_draws_may_hold_everything() -> None:

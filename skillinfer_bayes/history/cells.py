@@ -269,10 +269,15 @@ def check_skill_names(argument: str, names: Any, skills: Sequence[str]) -> None:
 
 
 def agent_positions(wanted: Sequence[str], agents: Sequence[str]) -> list[int]:
-    """Where the wanted agents sit; UnknownAgentError with the closest match if one does not."""
+    """Where the wanted agents sit; an error for what is no list of agents, each named once."""
+    given: object = wanted  # callers may hold anything
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise HistoryError(f"`agents` must be a list of names, got {given!r}; such as {agents[:2]}")
+    names = list(given)
+    read_labels(pd.Index(names, dtype=object), "agent", argument="agents")
     lookup = {name: i for i, name in enumerate(agents)}
-    for name in wanted:
+    for name in names:
         if name not in lookup:
             hint = closest_match_hint(name, agents)
             raise UnknownAgentError(f"unknown agent {name!r}; {hint}")
-    return [lookup[name] for name in wanted]
+    return [lookup[name] for name in names]

@@ -302,11 +302,9 @@ class History:
         UnknownAgentError
             If a name is not an agent of the history.
         HistoryError
-            If a name repeats, or what is left is no usable history.
+            If `agents` is no list of names, a name repeats, or what is left is no usable history.
         """
-        wanted = list(agents)
-        read_labels(pd.Index(wanted, dtype=object), "agent")
-        kept = _take(self, agent_positions(wanted, self.agents), range(self.n_skills))
+        kept = _take(self, agent_positions(agents, self.agents), range(self.n_skills))
         return _fitted(_without_empty(kept))
 
     def hide(self, mask: ArrayLike) -> History:

@@ -191,6 +191,8 @@ def draw_prior(
     names = [name for name in dims if name in model.named_vars]
     with quiet_blas_warning():
         values = pm.draw([model[name] for name in names], draws=draws, random_seed=random_seed)
+    if draws == 1:  # has no axis of draws then
+        values = [value[None] for value in values]
     coords = {"chain": [0], "draw": np.arange(draws)}
     coords |= {"skill": list(skills), "skill_bis": list(skills)}
     if priors.tails == "class":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -41,11 +42,28 @@ def row_names(drawn: Any, panel: int = 0) -> list[str]:
     return [label.get_text() for label in labels_of(figure_of(drawn).axes[panel].yaxis)]
 
 
+def texts_of(figure: Figure) -> Iterator[Any]:
+    """Titles, names of axes and legends."""
+    yield from figure.texts
+    yield from figure.legends
+    for ax in figure.axes:
+        if ax.axison:
+            yield from (ax.title, ax._left_title, ax._right_title, ax.xaxis.label, ax.yaxis.label)
+            yield from filter(None, [ax.get_legend()])
+
+
 def check_readable(drawn: Any) -> None:
-    """Every label is inside the figure, large enough, and beside its neighbours."""
+    """Every text is inside the figure, labels are large enough, and beside their neighbours."""
     figure = figure_of(drawn)
     figure.draw_without_rendering()
     width, height = figure.bbox.width, figure.bbox.height
+    for text in texts_of(figure):
+        box = text.get_window_extent()
+        if text.get_visible() and box.width:
+            assert box.x0 >= -SLACK, text
+            assert box.y0 >= -SLACK, text
+            assert box.x1 <= width + SLACK, text
+            assert box.y1 <= height + SLACK, text
     for ax in figure.axes:
         if not ax.axison:
             continue

@@ -525,6 +525,28 @@ def test_names_that_are_cut_still_differ() -> None:
     assert len(set(titles)) == 5
 
 
+LONG_SKILLS = ["a very long name of a skill about reading", "another long name of a skill", LONG]
+LONG_AGENT = "an agent whose name is long and goes on and on for quite some time, in fact"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda population, _: plots.plot_correlation(population),
+        lambda _, profiles: plots.plot_profile(profiles[LONG_AGENT]),
+        lambda _, profiles: plots.plot_agents(profiles, n_skills=2),
+        lambda _, profiles: plots.plot_match(profiles, dict.fromkeys(LONG_SKILLS, 1.0)),
+        lambda _, profiles: plots.plot_match(profiles, Task({LONG: 1.0}, "Weigh MORE. " * 12)),
+    ],
+    ids=["correlation", "profile", "agents", "match", "described match"],
+)
+def test_long_names_of_few_skills_and_agents_are_inside_the_figure(draw) -> None:
+    population = population_with(np.eye(3), LONG_SKILLS)
+    scores = pd.DataFrame([[0.7, np.nan, np.nan], [np.nan, 0.6, np.nan]], columns=LONG_SKILLS)
+    profiles = population.profiles(scores.set_axis([LONG_AGENT, "b"]))
+    check_readable(draw(population, profiles))
+
+
 def test_names_in_different_panels_differ_too() -> None:
     scores = simulate_history(20, 2).scores.set_axis(LIKE, axis="columns")
     scores[LIKE[1]] = np.linspace(900, 1500, 20)

@@ -592,6 +592,9 @@ def test_select_refuses_what_it_cannot_use(scores):
         history.select(["a", "b", "a"])
     with pytest.raises(HistoryError, match="at least 3 agents with scores, got 2"):
         history.select(["a", "b"])
+    for wrong in (None, "abc", 3):
+        with pytest.raises(HistoryError, match=r"`agents` must be a list of names, got .*'b'\)"):
+            history.select(wrong)
     nearly_flat = History.from_dataframe(scores.assign(math=[90.0, 90.0, 90.0, 10.0]))
     with pytest.raises(HistoryError, match=r"two distinct scores .* skill 'math'"):
         nearly_flat.select(["a", "b", "c"])

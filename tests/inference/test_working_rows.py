@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -97,6 +99,16 @@ def test_prior_draws_of_classes_have_the_moments_that_the_priors_say() -> None:
     apart = (means[:, 0] - means[:, 1])[:, :, None]
     squared = (apart * np.linalg.solve(within, apart)).sum(axis=(1, 2))
     assert squared.mean() == pytest.approx(2.0 * 3 * priors.class_sd**2, rel=0.12)
+
+
+@pytest.mark.parametrize("priors", [PRIORS, replace(PRIORS, covariance="factor_iw")])
+def test_one_draw_is_laid_out_as_many_are(priors) -> None:
+    one, many = (
+        draw_prior(SKILLS, priors, n_scores=9, draws=draws, random_seed=2) for draws in (1, 3)
+    )
+    assert {name: one[name].dims for name in one} == {name: many[name].dims for name in many}
+    assert one.sizes["draw"] == 1
+    assert np.linalg.eigvalsh(one["covariance"].values[0, 0])[0] > 0.0
 
 
 def test_populations_with_a_scale_per_cell_have_no_such_draws() -> None:

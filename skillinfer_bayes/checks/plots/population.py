@@ -23,7 +23,6 @@ from skillinfer_bayes.checks.plots.style import (
     SEQUENTIAL,
     SMALL_SIZE,
     TEXT_SIZE,
-    TITLE_SIZE,
     WIDEST,
     FloatArray,
     check_count,
@@ -35,6 +34,7 @@ from skillinfer_bayes.checks.plots.style import (
     rows_height,
     short_labels,
     tidy,
+    write_title,
 )
 from skillinfer_bayes.exceptions import InputError
 from skillinfer_bayes.history.table import History
@@ -101,6 +101,7 @@ def _heatmap(mean: FloatArray, std: FloatArray, names: list[str]) -> Figure:
     # the layout keeps the cells square only if there is room for the names on both sides
     room = GLYPH_WIDTH * size / 72.0 * max(len(label) for label in labels)
     figure = new_figure(side + room + 2.3, side + room + 0.9)
+    figure.set_layout_engine("compressed", w_pad=0.08, h_pad=0.08)
     ax = figure.add_subplot()
     below, above = np.tri(count, k=-1, dtype=bool), ~np.tri(count, dtype=bool)
     means = ax.imshow(np.where(below, mean, np.nan), cmap=DIVERGING, vmin=-1.0, vmax=1.0)
@@ -121,7 +122,7 @@ def _heatmap(mean: FloatArray, std: FloatArray, names: list[str]) -> Figure:
         bar.outline.set_visible(False)
     title = "Correlations between skills"
     note = "\n" + "dot: the sign is open" if rows.size else ""
-    ax.set_title(title + note, fontsize=TITLE_SIZE, loc="left")
+    write_title(ax, title + note)
     return figure
 
 

@@ -33,6 +33,7 @@ from skillinfer_bayes.checks.plots.style import (
     short_labels,
     shorten,
     tidy,
+    write_title,
 )
 from skillinfer_bayes.exceptions import InputError, UnknownSkillError, closest_match_hint
 from skillinfer_bayes.profiles.engine import Kind
@@ -123,7 +124,7 @@ def plot_profile(
         name_rows(ax, [labels[skill] for skill in order])
         tidy(ax)
     what = "skill level" if kind == "skill" else "score that would be measured"
-    axes[0].set_title(shorten(profile.agent, 60), loc="left", fontsize=11)
+    write_title(axes[0], shorten(profile.agent, 60))
     axes[-1].set_xlabel(what, fontsize=TEXT_SIZE)
     legend_of(figure, columns=2)
     return figure
@@ -267,7 +268,7 @@ def plot_agents(
             ax.axhline(edge, color=MUTED, linewidth=0.4)
         name_rows(ax, [labels[skill] for skill in panel])
         tidy(ax)
-    axes[0].set_title(title, loc="left", fontsize=11)
+    write_title(axes[0], title)
     what = "skill level" if kind == "skill" else "score that would be measured"
     axes[-1].set_xlabel(
         f"{what}, {100 * probability:g} % interval (filled: measured)", fontsize=TEXT_SIZE

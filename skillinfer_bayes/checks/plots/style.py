@@ -98,6 +98,11 @@ def _alike(labels: Mapping[str, str]) -> list[str]:
     return [name for name, label in labels.items() if counts[label] > 1]
 
 
+def write_title(ax: Axes, text: str, **how: Any) -> None:
+    """Set a panel's title, which goes on in a new line where the figure ends."""
+    ax.set_title(text, fontsize=TITLE_SIZE, loc="left", wrap=True, **how)
+
+
 def tidy(ax: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", grid: str = "x") -> None:
     """Remove what carries no information and set the texts."""
     for side in ("top", "right"):
@@ -107,7 +112,7 @@ def tidy(ax: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", grid:
     if grid:
         ax.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
     if title:
-        ax.set_title(title, fontsize=TITLE_SIZE, loc="left")
+        write_title(ax, title)
     if xlabel:
         ax.set_xlabel(xlabel, fontsize=TEXT_SIZE)
     if ylabel:

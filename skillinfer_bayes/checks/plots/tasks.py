@@ -14,13 +14,13 @@ from skillinfer_bayes.checks.plots.style import (
     OBSERVED,
     SMALL_SIZE,
     TEXT_SIZE,
-    TITLE_SIZE,
     TRUTH,
     FloatArray,
     new_figure,
     short_labels,
     shorten,
     tidy,
+    write_title,
 )
 from skillinfer_bayes.exceptions import InputError
 from skillinfer_bayes.profiles.profile import Profile
@@ -97,7 +97,7 @@ def plot_match(
     ax.set_yticks(range(len(order)), short_labels(order), fontsize=TEXT_SIZE)
     ax.set_ylim(len(order) - 0.6, -0.95)
     tidy(ax, xlabel="task fit: mean, 90 % interval and posterior density")
-    ax.set_title(_in_words(wanted), fontsize=TITLE_SIZE, loc="left", pad=16)
+    write_title(ax, _in_words(wanted), pad=16)
     return figure
 
 
