@@ -23,10 +23,11 @@ from skillinfer_bayes.cli_io import (
     described,
     load_population,
     make_profiles,
-    read_scores,
+    stack_scores,
     write_profiles,
 )
 from skillinfer_bayes.cli_options import (
+    all_n_items_option,
     existing_file,
     fit_options,
     n_items_option,
@@ -145,16 +146,16 @@ def demo(seed: int, refit: bool, quiet: bool) -> None:
 
 
 @main.command()
-@click.argument("history", metavar="HISTORY", type=existing_file)
+@click.argument("history", metavar="HISTORY...", nargs=-1, required=True, type=existing_file)
 @fit_options
-@n_items_option
+@all_n_items_option
 @seed_option
 @quiet_option
 def fit(
-    history: Path,
+    history: tuple[Path, ...],
     output: Path,
     scale: str,
-    n_items: Path | None,
+    n_items: tuple[Path, ...],
     normalize: bool,
     covariance: Covariance,
     target_accept: float,
@@ -167,21 +168,24 @@ def fit(
     """Fit a population to HISTORY and save it.
 
     HISTORY is a CSV, TSV or Parquet table: one line per agent with its name in the first column,
-    one column per skill, empty cells where an agent was not measured. Ends with exit code 3 when
-    the fit was saved but did not pass its convergence checks.
+    one column per skill, empty cells where an agent was not measured. Several tables are taken as
+    one, line after line: add the table of many new agents with a few scores each where the history
+    is small, and more is learned. Ends with exit code 3 when the fit was saved but did not pass its
+    convergence checks.
 
     \b
-    Example:
+    Examples:
       skillinfer-bayes fit history.csv -o population.nc --seed 1
+      skillinfer-bayes fit history.csv new_agents.csv -o population.nc
     """
     steps = Steps(quiet=quiet)
     check_output(output, (".nc",))
     with steps.step("read the history"):
         from skillinfer_bayes.history.table import History
 
-        counts = None if n_items is None else read_scores(n_items)
+        counts = stack_scores(n_items) if n_items else None
         table = History.from_dataframe(
-            read_scores(history), scale=scale, n_items=counts, normalize=normalize
+            stack_scores(history), scale=scale, n_items=counts, normalize=normalize
         )
     with steps.step("load the libraries"):
         _load_sampler()

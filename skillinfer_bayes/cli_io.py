@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from skillinfer_bayes.exceptions import (
     MetadataError,
     MissingDependencyError,
     TaskError,
+    closest_match_hint,
 )
 from skillinfer_bayes.files import replacing
 from skillinfer_bayes.profiles.extrapolation import caution
@@ -120,6 +121,35 @@ def read_scores(path: Path) -> pd.DataFrame:
     skills = list(dict.fromkeys(skill for row in rows.values() for skill in row))
     cells = [[row.get(skill) for skill in skills] for row in rows.values()]
     return pd.DataFrame(cells, index=pd.Index(list(rows), dtype=object), columns=skills)
+
+
+def stack_scores(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read several tables of agents by skills as one, line after line.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        As `read_scores`. The first has all the skills; the others may leave some out.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read as such a table, or has a skill that the first one lacks.
+    """
+    tables = [read_scores(path) for path in paths]
+    if len(tables) == 1:
+        return tables[0]
+    skills = list(map(str, tables[0].columns))
+    for path, table in zip(paths, tables, strict=True):
+        for name in map(str, table.columns):
+            if name not in skills:
+                raise InputError(
+                    f"{str(path)!r} must have no skill that {str(paths[0])!r} lacks, got {name!r}; "
+                    f"{closest_match_hint(name, skills)}"
+                )
+    import pandas as pd
+
+    return pd.concat([table.rename(columns=str) for table in tables])
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, Any]]:

@@ -27,6 +27,13 @@ n_items_option = click.option(
     type=existing_file,
     help="Table like the scores: how many test items are behind each of them.",
 )
+all_n_items_option = click.option(
+    "--n-items",
+    type=existing_file,
+    multiple=True,
+    help="Table like the scores: how many test items are behind each of them. Give it once for "
+    "each HISTORY, or one table for all.",
+)
 
 
 class SkillCount(click.ParamType[str | int]):

@@ -1,6 +1,7 @@
 """The commands from end to end, on a population that was not fitted."""
 
 import dataclasses
+import itertools
 import json
 import warnings
 from pathlib import Path
@@ -271,6 +272,29 @@ def test_info_describes_the_population(population_file: Path) -> None:
     assert "history      8 agents x 5 skills, 100% filled" in result.stdout
     assert "math, code, reasoning, writing, creativity" in result.stdout
     assert "converged: R-hat" in result.stdout
+
+
+def test_fit_takes_new_agents_scores_too(tmp_path: Path, no_sampling: dict[str, Any]) -> None:
+    new = HISTORY.iloc[:2, 1:3].rename(index=lambda name: f"{name}+")
+    scores = {"history": HISTORY, "new": new}
+    for name, table in scores.items():
+        table.to_csv(tmp_path / f"{name}.csv", index_label="agent")
+        counts = pd.DataFrame(500, index=table.index, columns=table.columns)
+        counts.to_csv(tmp_path / f"{name}_counts.csv", index_label="agent")
+    files = [tmp_path / f"{name}.csv" for name in scores]
+    counts = [("--n-items", tmp_path / f"{name}_counts.csv") for name in scores]
+    output = tmp_path / "population.nc"
+    result = run("fit", *files, *itertools.chain(*counts), "-o", output)
+    assert result.exit_code == 0, result.stderr
+    history = no_sampling["history"]
+    assert history.agents == (*HISTORY.index, *new.index)
+    assert history.skills == tuple(HISTORY.columns)
+    assert history.observed[-1].tolist() == [False, True, True, False, False]
+    assert (history.n_items[history.observed] == 500).all()
+    result = run("fit", files[0], files[0], "-o", output)
+    assert result.exit_code == 1
+    assert "must name each agent once" in result.stderr
+    assert run("fit", "-o", output).exit_code == 2
 
 
 def test_fit_passes_the_options_on_and_saves(tmp_path: Path, no_sampling: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from skillinfer_bayes.cli_io import (
     parse_task,
     read_metadata,
     read_scores,
+    stack_scores,
     write_profiles,
 )
 from skillinfer_bayes.exceptions import ConfigError, InputError, MetadataError, TaskError
@@ -77,6 +78,23 @@ def test_scores_come_from_csv_and_parquet_alike(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         read_scores(tmp_path / "scores.parquet"), from_csv, check_names=False
     )
+
+
+def test_several_tables_are_taken_as_one_line_after_line(tmp_path: Path) -> None:
+    history, new, other = (tmp_path / name for name in ("history.csv", "new.json", "other.csv"))
+    history.write_text("agent,math,code,art\na,0.5,0.25,1.5\nb,,0.75,0\n", "utf-8")
+    new.write_text('{"c": {"code": 0.5}}', "utf-8")
+    other.write_text("name,code,math\nd,0.1,\ne,,\n", "utf-8")
+    stacked = stack_scores([history, new, other])
+    assert list(stacked.index) == ["a", "b", "c", "d", "e"]
+    assert list(stacked.columns) == ["math", "code", "art"]
+    assert stacked.loc["c"].isna().tolist() == [True, False, True]
+    assert stacked.loc["d", "code"] == 0.1
+    assert stacked.loc["e"].isna().all()
+    pd.testing.assert_frame_equal(stacked.iloc[:2], read_scores(history), check_names=False)
+    new.write_text('{"c": {"codes": 0.5}}', "utf-8")
+    with pytest.raises(InputError, match=r"new.json' must have no skill .* did you mean 'code'"):
+        stack_scores([history, new])
 
 
 @pytest.mark.parametrize(
