@@ -25,10 +25,10 @@ from skillinfer_bayes.profiles.mixture import (
     mixture_quantile,
 )
 from skillinfer_bayes.profiles.moments import (
-    cornish_fisher,
-    cornish_fisher_quantile,
-    expansion_sd,
+    fast_pays,
     mixture_cumulants,
+    mixture_quantile_of,
+    standard_quantile,
 )
 from skillinfer_bayes.profiles.reweighting import resample
 from skillinfer_bayes.profiles.rows import CHUNK_CELLS, RowConditioner
@@ -135,7 +135,8 @@ class Engine:
         classes. `"fast"` keeps its first four moments, which costs the same for one agent as for a
         thousand with the same skills observed; with latent classes it puts alike components
         together. `"auto"` is exact up to 50 agents, with latent classes up to 10. Covariates,
-        groups and re-weighting are exact however many agents there are.
+        groups and re-weighting are exact however many agents there are, and so are sets of observed
+        skills that are so large, or have so few agents, that their moments would cost more.
         """
         check_ci_prob(ci_prob)
         if method not in ("auto", "exact", "fast"):
@@ -204,19 +205,31 @@ class Engine:
     ) -> None:
         nodes, weights = gauss_hermite(FAST_NODES)
         backward = self.scales.from_working
+        by_themselves = []
         for group, given in conditioner.groups(evidence):
-            rows = group.agents
-            widening = conditioner.widening(group, given) if conditioner.heavy else None
+            rows, heavy = group.agents, conditioner.heavy
+            size = (len(rows), len(given.observed), len(self.scales))
+            if not fast_pays(*size, heavy=heavy):
+                by_themselves.append(rows)
+                continue
+            widening = conditioner.widening(group, given) if heavy else None
             shape = mixture_cumulants(
                 self.posterior.mean, given, group.values, self._extra_var(kind), widening
             )
-            unit = shape._replace(sd=shape.sd / expansion_sd(shape))
-            at_nodes = np.stack([backward(cornish_fisher(z, unit)) for z in nodes])
+            standard = np.stack([standard_quantile(z, shape) for z in nodes])
+            standard /= np.sqrt(np.einsum("n,nak->ak", weights, standard**2))
+            at_nodes = backward(shape.mean + shape.sd * standard)
             mean = np.einsum("n,nak->ak", weights, at_nodes)
             variance = np.einsum("n,nak->ak", weights, (at_nodes - mean) ** 2)
             result.mean[rows], result.std[rows] = mean, np.sqrt(variance)
             for end, tail in zip((result.lower, result.upper), tails, strict=True):
-                end[rows] = backward(cornish_fisher_quantile(tail, shape))
+                end[rows] = backward(mixture_quantile_of(tail, shape))
+        if by_themselves:
+            agents = np.concatenate(by_themselves)
+            alone = Summary(*(np.empty((len(agents), len(self.scales))) for _ in range(4)))
+            self._fill_exact(alone, evidence.take(agents), tails, kind)
+            for whole, part in zip(result, alone, strict=True):
+                whole[agents] = part
 
     def _fill_classes(
         self,

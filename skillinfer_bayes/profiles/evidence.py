@@ -124,10 +124,10 @@ class Evidence:
             design = self.design[agents]
             yield Group(agents, index, key[index], values, design, bool(key[-1] > 0.0))
 
-    def take(self, rows: slice) -> Evidence:
+    def take(self, rows: slice | IntArray) -> Evidence:
         """Evidence of some agents."""
         return Evidence(
-            self.agents[rows],
+            tuple(self.agents[row] for row in np.arange(len(self.agents))[rows]),
             self.values[rows],
             self.error_var[rows],
             self.scores[rows],

@@ -52,15 +52,34 @@ def test_fast_is_close_to_exact(profiles, kind) -> None:
         assert float(np.abs(fast[name] - exact[name]).max()) < 0.005
 
 
+@pytest.mark.parametrize("ci_prob", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("kind", ["skill", "score"])
-def test_fast_is_close_to_exact_for_heavy_tails(rng, kind) -> None:
+def test_fast_is_close_to_exact_for_heavy_tails(rng, kind, ci_prob) -> None:
     population = fake_population(table_of(60, seed=3), draws=150, tails="agent")
     profiles = population.profiles(sparse_table(rng, 40))
-    exact, fast = (profiles.to_dataset(method=name, kind=kind) for name in ("exact", "fast"))
+    exact, fast = (
+        profiles.to_dataset(method=name, kind=kind, ci_prob=ci_prob) for name in ("exact", "fast")
+    )
     # about five degrees of freedom, and agents of whom nothing was measured among the forty
-    assert float(np.abs(fast["mean"] - exact["mean"]).max()) < 0.008
-    for name in ("std", "lower", "upper"):
-        assert float(np.abs(fast[name] - exact[name]).max()) < 0.016
+    assert float(np.abs(fast["mean"] - exact["mean"]).max()) < 0.002
+    assert float(np.abs(fast["std"] - exact["std"]).max()) < 0.004
+    for name in ("lower", "upper"):
+        assert float(np.abs(fast[name] - exact[name]).max()) < 0.009
+
+
+@pytest.mark.parametrize("tails", ["normal", "agent"])
+def test_sets_of_skills_whose_moments_cost_more_are_exact(tails) -> None:
+    """Averages of all pairs of pairs of 70 skills would take gigabytes."""
+    simulation = simulate_history(60, 70, random_seed=1)
+    population = fake_population(simulation.scores, chains=1, draws=20, tails=tails)
+    scores = simulation.scores.copy()
+    scores.iloc[10:, 3:] = np.nan
+    profiles = population.profiles(scores)
+    exact, fast = (profiles.to_dataset(method=name) for name in ("exact", "fast"))
+    few, many = fast.isel(agent=slice(10)), fast.isel(agent=slice(10, None))
+    assert few[SUMMARIES].identical(exact.isel(agent=slice(10))[SUMMARIES])
+    assert not many["lower"].equals(exact.isel(agent=slice(10, None))["lower"])
+    assert float(np.abs(many["mean"] - exact.isel(agent=slice(10, None))["mean"]).max()) < 0.01
 
 
 def test_auto_is_exact_for_few_agents_and_fast_for_many(population, rng) -> None:

@@ -12,9 +12,10 @@ from skillinfer_bayes.profiles.mixture import mixture_quantile
 from skillinfer_bayes.profiles.moments import (
     MAX_EXCESS_KURTOSIS,
     MAX_SKEWNESS,
+    Cumulants,
     Widening,
-    cornish_fisher_quantile,
     mixture_cumulants,
+    mixture_quantile_of,
 )
 
 
@@ -81,7 +82,7 @@ def test_skewness_and_kurtosis_are_exact_where_they_are_moderate(case) -> None:
 def test_quantiles_are_close(case, probability) -> None:
     cumulants, means, sd = case
     exact = mixture_quantile(probability, means, sd)
-    fast = cornish_fisher_quantile(probability, cumulants)
+    fast = mixture_quantile_of(probability, cumulants)
     assert (np.abs(fast - exact) < 0.01 * cumulants.sd).all()
 
 
@@ -107,13 +108,23 @@ def test_heavy_tails_leave_four_moments_exact(widened) -> None:
     ids="nu about {0[0]}, m={0[1]}".format,
     indirect=True,
 )
-@pytest.mark.parametrize("probability", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("probability", [0.05, 0.25, 0.5, 0.75, 0.95])
 def test_interval_ends_are_close_for_heavy_tails(widened, probability) -> None:
     cumulants, means, sd = widened
     exact = mixture_quantile(probability, means, sd)
-    fast = cornish_fisher_quantile(probability, cumulants)
+    fast = mixture_quantile_of(probability, cumulants)
     # four moments say less about the tails than they do for Gaussian rows
     assert (np.abs(fast - exact) < 0.05 * cumulants.sd).all()
+
+
+@pytest.mark.parametrize("nu", [5.0, 7.0, 12.0, 60.0])
+def test_quantiles_without_skewness_are_those_of_a_student_t(nu) -> None:
+    excess = np.array([[6.0 / (nu - 4.0)]])
+    alone = Cumulants(np.array([[2.0]]), np.array([[3.0]]), np.zeros((1, 1)), excess)
+    for probability in (0.005, 0.05, 0.25, 0.5, 0.9):
+        expected = 2.0 + 3.0 * stats.t.ppf(probability, nu) * np.sqrt((nu - 2.0) / nu)
+        found = mixture_quantile_of(probability, alone)
+        assert found == pytest.approx(np.array([[expected]]), abs=0.002)
 
 
 def test_no_agents_are_no_problem(rng) -> None:
