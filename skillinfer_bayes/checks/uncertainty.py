@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from skillinfer_bayes.exceptions import InputError
+from skillinfer_bayes.profiles.measured import as_name
 from skillinfer_bayes.profiles.profile import Profile
 
 
@@ -43,7 +44,8 @@ def uncertainty_path(
         raise InputError("`observations` must map at least one skill to a score, got none")
     growing = profile.copy()
     parts = [_step(growing, 0, "")]
-    for step, (skill, score) in enumerate(observations.items(), start=1):
+    for step, (key, score) in enumerate(observations.items(), start=1):
+        skill = as_name(key)
         growing.observe(skill, score)
         parts.append(_step(growing, step, str(skill)))
     return pd.concat(parts, ignore_index=True)

@@ -153,6 +153,11 @@ class Scale:
         )
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest score; scores that share them are in the same units."""
+        return self.lower, self.upper
+
+    @property
     def width(self) -> float:
         """Distance between the bounds, infinite for an unbounded scale."""
         return self.upper - self.lower

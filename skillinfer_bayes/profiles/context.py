@@ -66,6 +66,11 @@ class Context:
                 raise UnknownSkillError(
                     f"`skill` must be a position below {len(self.skills)}, got {skill}"
                 )
+            if str(skill) in self.skills and self.skills[skill] != str(skill):
+                raise UnknownSkillError(
+                    f"`skill` must be a name where names are numbers, got {skill}, which is the "
+                    f"position of {self.skills[skill]!r}; write {str(skill)!r} for the skill"
+                )
             return skill
         return self.scales.index(skill)
 
@@ -99,8 +104,9 @@ class Context:
         for name, weight in given.items():
             weights[self.scales.index(name)] = weight
         used = np.flatnonzero(weights)
-        labels = {self.scales.scales[position].label for position in used}
-        if len(labels) > 1 and not self.normalize:
+        scales = [self.scales.scales[position] for position in used]
+        if len({scale.bounds for scale in scales}) > 1 and not self.normalize:
+            labels = dict.fromkeys(scale.label for scale in scales)
             raise TaskError(
                 f"`task` averages skills on different scales ({', '.join(sorted(labels))}); fit "
                 "the history with `normalize=True` to weigh them on a common 0-1 scale"

@@ -192,14 +192,15 @@ def evidence_of_one(
     scores = np.full(shape, np.nan)
     for skill, measured in observations.items():
         column = scales.index(skill)
-        value, variance = _pooled(measured, column, scales)
-        values[0, column], error_var[0, column] = value, variance
-        scores[0, column] = float(np.mean([one.score for one in measured]))
+        value, variance, score = _pooled(measured, column, scales)
+        values[0, column], error_var[0, column], scores[0, column] = value, variance, score
     return Evidence((agent,), values, error_var, scores, None, None, *design, reweight)
 
 
-def _pooled(measured: Sequence[Observation], column: int, scales: Scales) -> tuple[float, float]:
-    """Precision-weighted mean of one skill's measurements, and its variance."""
+def _pooled(
+    measured: Sequence[Observation], column: int, scales: Scales
+) -> tuple[float, float, float]:
+    """Precision-weighted mean of one skill's measurements, its variance, and that of the scores."""
     counted = [one for one in measured if one.n_items is not None]
     pooled = [one for one in measured if one.n_items is None]
     if counted:
@@ -208,7 +209,10 @@ def _pooled(measured: Sequence[Observation], column: int, scales: Scales) -> tup
         pooled.append(Observation(hits / items, n_items=items))
     moments = [_working(one, column, scales) for one in pooled]
     precision = sum(1.0 / variance for _, variance in moments)
-    return sum(value / variance for value, variance in moments) / precision, 1.0 / precision
+    shares = [1.0 / variance / precision for _, variance in moments]
+    value = sum(share * value for share, (value, _) in zip(shares, moments, strict=True))
+    score = sum(share * one.score for share, one in zip(shares, pooled, strict=True))
+    return value, 1.0 / precision, score
 
 
 def _working(one: Observation, column: int, scales: Scales) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skillinfer_bayes.exceptions import ScoreError
@@ -33,6 +34,11 @@ def read_score(
     return Observation.checked(skill, score, context.scales, n_items=n_items, stderr=stderr)
 
 
+def as_name(key: Any) -> Any:
+    """Take a whole number for a skill's name, as tables do; anything else is left as it is."""
+    return str(key) if isinstance(key, int | np.integer) and not isinstance(key, bool) else key
+
+
 def read_scores(
     context: Context,
     observations: Mapping[str, float] | Mapping[Skill, float] | Sequence[Skill],
@@ -46,7 +52,7 @@ def read_scores(
     """
     given: object = observations
     if isinstance(given, Mapping | pd.Series):
-        pairs: list[tuple[Any, float | None]] = list(given.items())
+        pairs: list[tuple[Any, float | None]] = [(as_name(key), one) for key, one in given.items()]
     elif not isinstance(given, Iterable) or isinstance(given, str):
         raise ScoreError(
             "`observations` must map skills to scores or list `Skill(name, score=...)`, got "

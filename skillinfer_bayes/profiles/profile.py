@@ -101,12 +101,9 @@ class Profile:
 
     @property
     def observations(self) -> dict[str, float]:
-        """Measured score of each observed skill; the mean where measured repeatedly."""
-        return {
-            skill: float(np.mean([one.score for one in self._observations[skill]]))
-            for skill in self.skills
-            if skill in self._observations
-        }
+        """Score of each observed skill; where measured repeatedly, the mean by precision."""
+        scores = dict(zip(self.skills, self._evidence.scores[0].tolist(), strict=True))
+        return {skill: scores[skill] for skill in self.skills if skill in self._observations}
 
     @property
     def score_bounds(self) -> dict[str, tuple[float, float]]:

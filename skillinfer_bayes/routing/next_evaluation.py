@@ -222,7 +222,7 @@ def _candidates(member: Member, prices: FloatArray, weights: FloatArray | None) 
 def _units(context: Context) -> FloatArray:
     """Score units by which skills are divided to be added up, (K,)."""
     scales = context.scales
-    if len({item.label for item in scales.scales}) == 1:
+    if len({item.bounds for item in scales.scales}) == 1:
         return np.ones(len(scales))
     centre = scales.from_working(np.zeros(len(scales)))
     unit: FloatArray = 1.0 / scales.derivative(centre)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skillinfer_bayes import History, Profile, Skill, Task
+from skillinfer_bayes import History, Profile, Scale, Skill, Task, build_prompt
+from skillinfer_bayes.checks.uncertainty import uncertainty_path
 from skillinfer_bayes.exceptions import (
     ConfigError,
     InputError,
@@ -90,6 +91,31 @@ class TestObserving:
         pooled = population.profile().observe("math", 0.5, stderr=0.2)
         pooled.observe("math", 0.8, stderr=0.01)
         assert pooled.mean("math") == pytest.approx(0.8, abs=0.02)
+
+    def test_repeats_are_shown_as_they_count(self, population) -> None:
+        profile = population.profile().observe("math", 0.0, n_items=1)
+        profile.observe("math", 0.6, n_items=999).observe("code", 0.4).observe("code", 0.5)
+        profile.observe("writing", 0.9, stderr=0.001).observe("writing", 0.3, stderr=0.1)
+        shown = profile.observations
+        assert list(shown) == ["math", "code", "writing"]
+        assert shown["math"] == pytest.approx(0.6 * 999 / 1000)
+        assert shown["code"] == pytest.approx(0.45)
+        assert shown["writing"] == pytest.approx(0.9, abs=0.01)
+        for skill in shown:
+            assert profile.interval(skill)[0] < shown[skill] < profile.interval(skill)[1]
+
+    def test_numbers_as_keys_are_names(self) -> None:
+        scores = simulate_history(30, 4, random_seed=6).scores
+        population = fake_population(scores.set_axis([1, 2, 3, 4], axis="columns"))
+        new = pd.Series({1: 0.9, np.int64(2): 0.2})
+        assert population.profile().observe_many(new).observations == {"1": 0.9, "2": 0.2}
+        path = uncertainty_path(population.profile(), {1: 0.9})
+        assert path.loc[path["observed"], "skill"].tolist() == path["added"].unique().tolist()[1:]
+        for ask in (population.profile().observe, population.profile().p_above):
+            with pytest.raises(UnknownSkillError, match="position of '2'; write '1' for the skill"):
+                ask(1, 0.5)
+        with pytest.raises(UnknownSkillError, match="unknown skill '7'"):
+            population.profile().observe_many({7: 0.5})
 
     def test_more_items_make_a_score_surer(self, population) -> None:
         spreads = [
@@ -290,6 +316,23 @@ class TestSkillsOnDifferentScales:
 
     def test_percent_scores_get_no_hint_where_they_belong(self, scores) -> None:
         fake_population(scores).profile().observe("skill_1", 88.0)
+
+
+class TestSkillsWithChanceLevels:
+    @pytest.fixture
+    def profile(self) -> Profile:
+        scale = {"skill_0": Scale.multiple_choice(4), "skill_1": Scale.multiple_choice(5)}
+        scores = 0.3 + 0.7 * simulate_history(30, 3, random_seed=6).scores
+        return fake_population(History.from_dataframe(scores, scale=scale)).profile("new")
+
+    def test_are_averaged_with_others_of_the_same_bounds(self, profile) -> None:
+        result = profile.match_score({"skill_0": 1.0, "skill_1": 1.0, "skill_2": 2.0}, 0.1)
+        means = profile.predict()["mean"].to_numpy()
+        assert result.score == pytest.approx(means @ [0.25, 0.25, 0.5], abs=0.01)
+        assert 0.9 < result.p_above_threshold <= 1.0
+        prompt = build_prompt(Task({"skill_0": 1.0, "skill_2": 1.0}), {"new": profile})
+        assert "(0-1 scale)" in prompt
+        assert "new:" in prompt
 
 
 class TestRefusing:

@@ -269,7 +269,7 @@ def plot_skill_distributions(history: History | Population, *, n_skills: int = 6
     table = check_type("history", given, History, "or a Population")
     values, counts = table.values, table.observed.sum(axis=0)
     fullest = np.argsort(-counts, kind="stable")[: check_count("n_skills", n_skills)]
-    same_units = len({scale.label for scale in table.scales.scales}) == 1
+    same_units = len({scale.bounds for scale in table.scales.scales}) == 1
     if not same_units:
         lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         values = (values - lowest) / np.where(highest > lowest, highest - lowest, 1.0)
