@@ -100,7 +100,7 @@ def learning_curve(
         random_seed=check_count("random_seed", 0, random_seed),
     )
     parts = []
-    for cases in track(runs, "learning curve", total=repeats, disable=not progressbar):
+    for cases in track(list(runs), "learning curve", total=repeats, disable=not progressbar):
         if not isinstance(methods, Mapping) and "ours" in chosen:
             chosen["ours"] = partial(forecast_of, fit_case(cases[0], priors, settings))
         for number, case in zip(numbers, cases, strict=True):

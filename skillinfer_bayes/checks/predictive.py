@@ -201,16 +201,18 @@ def _at_bounds(tables: FloatArray, history: History) -> tuple[FloatArray, FloatA
 
     A proportion of n items is at a bound when rounding to whole items puts it there.
     """
-    scales = history.scales
+    scales, links = history.scales, history.scales.links
     seen = ~np.isnan(tables[0])
-    share = scales.links.proportion(scales.from_working(tables))
+    scores = scales.from_working(tables)
     step = np.full(seen.shape, 1e-9)
     if history.n_items is not None:
         items = np.where(np.isnan(history.n_items), np.inf, history.n_items)
         step = np.maximum(step, 0.5 / items)
+    # items are counted from the floor, and no skill lies below what guessing scores
+    low, high = links.base + step * links.span, links.base + links.width - step * links.span
     count = seen.sum(axis=0)
     shares = []
-    for at in (share <= step, share >= 1.0 - step):
+    for at in (scores <= low, scores >= high):
         held = (at & seen).sum(axis=1) / count
         shares.append(np.where(scales.bounded, held, np.nan))
     return shares[0], shares[1]

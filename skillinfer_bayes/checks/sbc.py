@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from skillinfer_bayes.checks.diagnostics import identified_quantities
+from skillinfer_bayes.checks.hiding import hidden_cells
 from skillinfer_bayes.checks.row_density import class_row_log_density, row_log_density
 from skillinfer_bayes.checks.sbc_plan import Plan
 from skillinfer_bayes.checks.sbc_result import SBCResult
-from skillinfer_bayes.checks.splits import hidden_cells
 from skillinfer_bayes.fit_options import read_priors, read_settings
 from skillinfer_bayes.history.links import Scale
 from skillinfer_bayes.history.measurement import DEFAULT_ERROR_SD, WorkingData

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skillinfer_bayes.exceptions import ConfigError, HistoryError, HistoryWarning
+from skillinfer_bayes.checks.hiding import learned
+from skillinfer_bayes.exceptions import ConfigError, HistoryError
 from skillinfer_bayes.history.building import MIN_AGENTS
 from skillinfer_bayes.history.facts import read_groups
 from skillinfer_bayes.history.table import History
@@ -125,7 +125,7 @@ def agent_cases(
     Raises
     ------
     ConfigError
-        If there are too few agents.
+        If there are too few agents, or so many scores cannot be hidden.
     """
     groups = leak_safe_groups(history, keep_together)
     for repeat in repeats:
@@ -136,7 +136,7 @@ def agent_cases(
         for wanted in n_history:
             size = _history_size(wanted, others, n_test)
             for share in hidden:
-                train = _learned(history, others[:size], share, order[:size])
+                train = learned(history, others[:size], share, order[:size], "hide")
                 yield _case(
                     history, train, test, (known, ~known), (repeat, size, share), random_seed
                 )
@@ -183,7 +183,7 @@ def curve_cases(
         test, others = _two_sides(history, groups, n_test, rng, least=most + 1)
         rank = shuffled_ranks(history.observed[test], rng)
         size = _history_size(n_history, others, n_test)
-        train = _learned(history, others[:size], 0.0, rng.random((size, history.n_skills)))
+        train = learned(history, others[:size], 0.0, rng.random((size, history.n_skills)))
         asked = history.observed[test] & (rank >= most)
         yield [
             _case(history, train, test, (rank < number, asked), (repeat, size, 0.0), random_seed)
@@ -208,12 +208,20 @@ def cell_cases(
     Yields
     ------
     Case
+
+    Raises
+    ------
+    ConfigError
+        If so many scores cannot be hidden, or none would be.
     """
+    if history.n_skills < 2:
+        raise ConfigError("`history` must have at least two skills to predict one by the others")
     groups = leak_safe_groups(history)
     first = np.sort(np.unique(groups, return_index=True)[1]).tolist()
     for repeat in repeats:
         rng = np.random.default_rng([random_seed, repeat])
-        train = _learned(history, first, share, rng.random((len(first), history.n_skills)))
+        order = rng.random((len(first), history.n_skills))
+        train = learned(history, first, share, order, "share")
         scores = history.to_dataframe().loc[list(train.agents), list(train.skills)]
         yield Case(
             repeat=repeat,
@@ -227,40 +235,6 @@ def cell_cases(
             of_history=True,
             seed=_seed(random_seed, repeat, train.n_agents, share),
         )
-
-
-def hidden_cells(values: FloatArray, share: float, order: FloatArray) -> BoolArray:
-    """Choose cells to hide, lowest `order` first.
-
-    Parameters
-    ----------
-    values : array of shape (N, K)
-        Link units, NaN where missing.
-    share : float
-        Share of the observed cells.
-    order : array of shape (N, K)
-
-    Returns
-    -------
-    bool array of shape (N, K)
-        No row loses its last score, and no column all but one of its distinct values.
-    """
-    left = ~np.isnan(values)
-    wanted = round(share * int(left.sum()))
-    start = left.copy()
-    for flat in np.argsort(order, axis=None):
-        if not wanted:
-            break
-        row, column = divmod(int(flat), values.shape[1])
-        if not left[row, column] or left[row].sum() < 2:
-            continue
-        left[row, column] = False
-        rest = values[left[:, column], column]
-        if rest.size < 2 or rest.min() == rest.max():
-            left[row, column] = True
-            continue
-        wanted -= 1
-    return start & ~left
 
 
 def _history_size(wanted: int | None, others: Sequence[int], n_test: int) -> int:
@@ -298,7 +272,10 @@ def _two_sides(
         else:
             others += rows
     if len(test) < n_test:
-        raise ConfigError(f"`n_test` must be at most {len(test)} for this table, got {n_test}")
+        raise ConfigError(
+            f"`n_test` must be at most {len(test)} for this table, got {n_test}; an agent to "
+            f"predict needs at least {least} scores, and its relatives are on neither side"
+        )
     return test, others
 
 
@@ -314,23 +291,6 @@ def shuffled_ranks(observed: BoolArray, rng: np.random.Generator) -> NDArray[np.
     """Random order of each row's observed cells, from 0, before all others: (A, K)."""
     order = np.where(observed, rng.random(observed.shape), np.inf)
     return order.argsort(axis=1).argsort(axis=1)
-
-
-def _learned(history: History, rows: Sequence[int], share: float, order: FloatArray) -> History:
-    """Give some agents' history with a share of its cells hidden.
-
-    Skills on which the agents do not differ cannot be learned; they are left out.
-    """
-    # below a chance level scores differ and what is learned from them does not
-    table = history.scales.links.forward(history.values[rows])
-    mask = np.zeros(history.values.shape, dtype=bool)
-    mask[rows] = hidden_cells(table, share, order)
-    mask[:, [len(np.unique(column[~np.isnan(column)])) < 2 for column in table.T]] = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", HistoryWarning)
-        left = history.hide(mask)
-        kept = set(left.agents)
-        return left.select([history.agents[row] for row in rows if history.agents[row] in kept])
 
 
 def _like(history: History, values: FloatArray) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def held_out(
     Raises
     ------
     ConfigError
-        If an option cannot be used, or there are too few agents.
+        If an option cannot be used, there are too few agents, or so many scores cannot be hidden.
     HistoryError, UnknownAgentError
         If `keep_together` does not fit the agents.
     MissingDependencyError
@@ -122,7 +122,9 @@ def held_out(
         random_seed=check_count("random_seed", 0, random_seed),
     )
     total = count * len(sizes) * len(shares)
-    return evaluate(cases, pick_methods(methods, priors, settings), total, progressbar=progressbar)
+    chosen = pick_methods(methods, priors, settings)
+    # all of them before the first fit: one that cannot be made ends nothing in the middle
+    return evaluate(list(cases), chosen, total, progressbar=progressbar)
 
 
 def held_out_cells(
@@ -166,7 +168,8 @@ def held_out_cells(
         repeats=range(count),
         random_seed=check_count("random_seed", 0, random_seed),
     )
-    return evaluate(cases, pick_methods(methods, priors, settings), count, progressbar=progressbar)
+    chosen = pick_methods(methods, priors, settings)
+    return evaluate(list(cases), chosen, count, progressbar=progressbar)
 
 
 def evaluate(

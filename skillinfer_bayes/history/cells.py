@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import (
+    ConfigError,
     HistoryError,
     InputError,
     UnknownAgentError,
@@ -135,7 +136,8 @@ def _not_numeric(
     total: int,
 ) -> str:
     first = bad[0]
-    place = f"agent {agents[first]!r}, skill {skill!r}"
+    kind = "covariate" if argument == "covariates" else "skill"
+    place = f"agent {agents[first]!r}, {kind} {skill!r}"
     if len(bad) == total and total > 1:
         fix = (
             "drop the column, pass its name as groups=, or make it the index if it holds "
@@ -219,6 +221,13 @@ def read_mask(given: Any, agents: tuple[str, ...], skills: tuple[str, ...]) -> B
     if isinstance(given, pd.DataFrame):
         rows = read_labels(given.index, "agent", argument="mask")
         columns = read_labels(given.columns, "skill", argument="mask")
+        for kind, wanted, found in (("agents", agents, rows), ("skills", skills, columns)):
+            lacking = [name for name in wanted if name not in set(found)]
+            if lacking:
+                raise HistoryError(
+                    f"`mask` must have all {kind} of the history, got none for {lacking[:5]}; "
+                    "give an array to go by position"
+                )
         named = given.set_axis(list(rows), axis=0).set_axis(list(columns), axis=1)
         given = named.reindex(index=list(agents), columns=list(skills))
         # a nullable column becomes a plain one, unless something is missing
@@ -268,13 +277,19 @@ def check_skill_names(argument: str, names: Any, skills: Sequence[str]) -> None:
             raise UnknownSkillError(f"unknown skill {name!r} in `{argument}`; {hint}")
 
 
+def read_flag(name: str, given: object) -> bool:
+    """Plain bool; ConfigError for anything else, such as the text "false"."""
+    if not isinstance(given, bool | np.bool_):
+        raise ConfigError(f"`{name}` must be True or False, got {given!r}")
+    return bool(given)
+
+
 def agent_positions(wanted: Sequence[str], agents: Sequence[str]) -> list[int]:
     """Where the wanted agents sit; an error for what is no list of agents, each named once."""
     given: object = wanted  # callers may hold anything
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise HistoryError(f"`agents` must be a list of names, got {given!r}; such as {agents[:2]}")
-    names = list(given)
-    read_labels(pd.Index(names, dtype=object), "agent", argument="agents")
+    names = read_labels(pd.Index(list(given), dtype=object), "agent", argument="agents")
     lookup = {name: i for i, name in enumerate(agents)}
     for name in names:
         if name not in lookup:

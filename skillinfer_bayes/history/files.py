@@ -16,7 +16,7 @@ EMPTY_CELLS = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "nu
 AGENT_COLUMN = "\0agent"
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, *, text: str | None = None) -> pd.DataFrame:
     """Read a table of agents by columns from CSV, TSV or Parquet.
 
     The first column of a text file holds the agents' names, taken as text whatever they look
@@ -26,6 +26,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     ----------
     path : str or Path
         A file ending in .csv, .tsv, .parquet or .pq.
+    text : str, optional
+        A column of names, taken as text too: version 3.10 is not 3.1.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     try:
         if suffix in (".parquet", ".pq"):
             return _read_parquet(file)
-        return _read_text(file, "\t" if suffix == ".tsv" else ",")
+        return _read_text(file, "\t" if suffix == ".tsv" else ",", text)
     except ImportError as error:
         raise MissingDependencyError(
             "reading Parquet needs pyarrow; install it with: pip install pyarrow"
@@ -64,7 +66,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise HistoryError(f"`path` {str(file)!r} cannot be read as a table: {error}") from error
 
 
-def _read_text(file: Path, separator: str) -> pd.DataFrame:
+def _read_text(file: Path, separator: str, text: str | None) -> pd.DataFrame:
     # pandas renames repeated columns, so the header is read as data first; a skill may be 'NA'
     texts: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""]}
     header = pd.read_csv(file, sep=separator, header=None, nrows=1, **texts).iloc[0].str.strip()
@@ -83,7 +85,7 @@ def _read_text(file: Path, separator: str) -> pd.DataFrame:
             header=0,
             names=[AGENT_COLUMN, *skills],
             index_col=False,
-            dtype={AGENT_COLUMN: str},
+            dtype=dict.fromkeys([AGENT_COLUMN, *(name for name in skills if name == text)], str),
             keep_default_na=False,
             # an agent may be called 'NA'; an empty name is none
             na_values={AGENT_COLUMN: [""], **dict.fromkeys(skills, EMPTY_CELLS)},

@@ -209,7 +209,7 @@ def _bound(name: str, value: object) -> float:
     bound = as_float(value) if number else math.nan  # type: ignore[arg-type]
     if math.isnan(bound):
         raise ConfigError(f"`{name}` of a scale must be a number, got {value!r}")
-    return bound
+    return bound + 0.0  # one zero, not two
 
 
 @dataclass(frozen=True, eq=False)

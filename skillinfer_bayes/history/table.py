@@ -25,6 +25,7 @@ from skillinfer_bayes.history.building import (
 )
 from skillinfer_bayes.history.cells import (
     agent_positions,
+    read_flag,
     read_labels,
     read_mask,
     read_numbers,
@@ -168,7 +169,7 @@ class History:
             scales=Scales(skills, (Scale.unbounded(),) * len(skills)),
             n_items=read_side_table(n_items, "n_items", agents, skills),
             stderr=read_side_table(stderr, "stderr", agents, skills),
-            normalize=bool(normalize),
+            normalize=read_flag("normalize", normalize),
             groups=read_groups(groups, agents),
             covariates=covariate_values,
             covariate_names=covariate_names,
@@ -203,7 +204,7 @@ class History:
         History
         """
         return cls.from_dataframe(
-            read_table(path),
+            read_table(path, text=groups if isinstance(groups, str) else None),
             scale=scale,
             n_items=n_items,
             stderr=stderr,

@@ -126,8 +126,15 @@ def _checked(tree: xr.DataTree, name: str) -> Stored:
             f"{tree.attrs.get('package_version')}), this version reads up to {FORMAT_VERSION}; "
             "update skillinfer_bayes"
         )
+    if found < 1:
+        raise PopulationFileError(
+            f"{name!r} is damaged: format version {found}; save the population again"
+        )
     try:
         settings = json.loads(tree.attrs["settings"])
+        if not isinstance(settings, dict):
+            raise TypeError(f"settings are no mapping, but {settings!r}")
+        tree.children["sample_stats"]  # what diagnostics read
         history = _history_from_tree(tree)
         posterior = Posterior(tree)
         matches = {

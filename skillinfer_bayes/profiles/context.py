@@ -137,7 +137,9 @@ def check_threshold(threshold: float, lower: float, upper: float, name: str) -> 
     """
     given: object = threshold
     is_number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
-    if not is_number or not abs(threshold) <= sys.float_info.max:
+    # a float32 is compared as a float: its own largest number is smaller
+    number = float(threshold) if isinstance(given, np.number) else threshold
+    if not is_number or not abs(number) <= sys.float_info.max:
         raise ThresholdError(f"`threshold` must be a finite number, got {threshold!r}")
     if not lower <= threshold <= upper:
         hint = ""

@@ -41,6 +41,7 @@ FAST_FROM = 50
 FAST_CLASSES_FROM = 10
 FAST_NODES = 9
 SEED_DIGITS = 9
+ROUNDING = 1e-9
 
 
 class Summary(NamedTuple):
@@ -116,10 +117,14 @@ class Engine:
         return ~np.isnan(self.score_items) & self.scales.bounded
 
     @cached_property
+    def _items(self) -> NDArray[np.int64]:
+        """Items of each counted skill; a median of two counts may lie between them."""
+        return np.floor(self.score_items[self._counted] + 0.5).astype(np.int64)
+
+    @cached_property
     def _more_items(self) -> NDArray[np.int64]:
         """Items whose binomial variance a repeated score of each counted skill has."""
-        items = np.rint(self.score_items[self._counted])
-        return np.rint(items / ITEM_VARIANCE_SHARE).astype(np.int64)
+        return np.rint(self._items / ITEM_VARIANCE_SHARE).astype(np.int64)
 
     def summarise(
         self,
@@ -171,11 +176,10 @@ class Engine:
         base, width = self.scales.links.floor[counted], self.scales.links.span[counted]
         rate = (result.mean[:, counted] - base) / width
         variance = (result.std[:, counted] / width) ** 2
-        within = np.maximum(rate * (1.0 - rate) - variance, 0.0)
-        within *= ITEM_VARIANCE_SHARE / self.score_items[counted]
+        within = np.maximum(rate * (1.0 - rate) - variance, 0.0) / self._more_items
         # where the larger count is odd, half an item is rounded up or down
         odd = 0.5 - 0.5 * (1.0 - 2.0 * rate) ** self._more_items
-        within += odd * (0.5 / self.score_items[counted]) ** 2
+        within += odd * (0.5 / self._items) ** 2
         result.std[:, counted] = width * np.sqrt(variance + within)
         size = max(1, CHUNK_CELLS // self.posterior.mean.size)
         for start in range(0, len(evidence.agents), size):
@@ -263,7 +267,9 @@ class Engine:
             with np.errstate(divide="ignore", invalid="ignore"):
                 result[agents] = average(ndtr((mean - at) / sd), weight)
         if kind == "score" and self._counted.any():
-            above = (self.draws(evidence, kind="score") > thresholds).mean(axis=0)
+            # a share of items is written in decimals, and may differ from itself in the last one
+            apart = np.where(self._counted, ROUNDING * self.scales.links.span, 0.0)
+            above = (self.draws(evidence, kind="score") > thresholds + apart).mean(axis=0)
             result = np.where(self._counted, above, result)
         links = self.scales.links
         # no skill lies below what guessing scores, and no score but one of few items
@@ -298,7 +304,7 @@ class Engine:
         known = evidence.values[position].round(SEED_DIGITS) + 0.0
         seed = hashlib.sha256(known.tobytes()).digest()[:8]
         rng = np.random.default_rng([self.posterior.seed, int.from_bytes(seed)])
-        items, more = np.rint(self.score_items[counted]), self._more_items
+        items, more = self._items, self._more_items
         # a binomial of more items has the smaller variance; rounding up as often as down gives
         # possible counts back and leaves the mean
         share = rng.binomial(more, links.share_of_items(scores)[:, counted]) / more

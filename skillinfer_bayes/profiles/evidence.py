@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ScoreError
-from skillinfer_bayes.history.cells import read_labels, read_numbers, read_side_table
+from skillinfer_bayes.history.cells import read_flag, read_labels, read_numbers, read_side_table
 from skillinfer_bayes.history.measurement import (
     check_errors,
     check_n_items,
@@ -270,7 +270,8 @@ def evidence_of_table(
     wide[:, positions] = scores
     counts, errors = (_widened(side, positions, shape) for side in sides)
     known = design.read(agents, groups, covariates)
-    return Evidence(agents, values, error_var, wide, counts, errors, *known, reweight)
+    weighed = read_flag("reweight", reweight)
+    return Evidence(agents, values, error_var, wide, counts, errors, *known, weighed)
 
 
 def evidence_of_history(history: History) -> Evidence:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from skillinfer_bayes.exceptions import InputError
 from skillinfer_bayes.files import write_text
+from skillinfer_bayes.history.cells import read_flag
 from skillinfer_bayes.inference.design import plain_facts
 from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.context import Context
@@ -62,7 +63,7 @@ class Profile:
         self._context = context
         self._agent = agent
         self._group, self._covariates = plain_facts(group, covariates)
-        self._reweight = bool(reweight)
+        self._reweight = read_flag("reweight", reweight)
         self._design = context.design.read((agent,), self._group, self._covariates)
         given = observations or {}
         self._observations = {skill: tuple(measured) for skill, measured in given.items()}

@@ -156,7 +156,8 @@ class Profiles(Mapping[str, Profile]):
 
         Every agent uses the same posterior draw and the same random numbers at the same index,
         so differences between agents' skills carry no noise of their own. Scores that are counts of
-        items are the exception: each agent has its own luck.
+        items are the exception: each agent has its own luck. So is `reweight=True`, where each
+        agent's own scores choose its posterior draws; `compare` weighs them by all agents' scores.
         """
         return draws_array(self._context, self._evidence, kind)
 

@@ -10,8 +10,9 @@ import pytest
 from latent_class_examples import with_classes
 from scipy.stats import beta, kstest, norm
 
-from skillinfer_bayes import History, Priors
+from skillinfer_bayes import History, Priors, Scale
 from skillinfer_bayes.checks.predictive import (
+    _at_bounds,
     _compared,
     mean_correlation,
     overall_statistics,
@@ -324,3 +325,21 @@ def test_the_farthest_score_is_far_in_its_own_skills_units(rng: np.random.Genera
     column = table[0, :, 2]
     assert found[0] == pytest.approx((6.0 - column.mean()) / column.std(ddof=1))
     assert found[1] == pytest.approx(found[0])
+
+
+def test_scores_that_round_to_a_bound_are_at_it_wherever_guessing_scores() -> None:
+    """Items are counted from nothing right, whatever the link's lower end is."""
+    scores = pd.DataFrame({"a": [0.25, 0.5, 1.0], "b": [0.4, 0.5, 0.6]}, index=list("xyz"))
+    for chance, lower in ((None, 0.0), (0.25, 0.25)):
+        scale = Scale.bounded(0.0, 1.0, chance=chance)
+        history = History.from_dataframe(scores, scale=scale, n_items=40)
+        for level, at_lower, at_upper in (
+            (lower + 0.0115, 1.0, 0.0),
+            (lower + 0.0135, 0.0, 0.0),
+            (0.9865, 0.0, 0.0),
+            (0.9885, 0.0, 1.0),
+        ):
+            tables = history.scales.to_working(np.full((1, 3, 2), level))
+            low, high = _at_bounds(tables, history)
+            assert (low == at_lower).all(), (chance, level)
+            assert (high == at_upper).all(), (chance, level)

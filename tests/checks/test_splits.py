@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skillinfer_bayes.checks.hiding import hidden_cells
 from skillinfer_bayes.checks.splits import (
     agent_cases,
     cell_cases,
-    hidden_cells,
     known_cells,
     leak_safe_groups,
 )
@@ -154,6 +154,32 @@ def test_too_few_agents(make_history) -> None:
         cases_of(make_history(), n_history=[21])
     with pytest.raises(ConfigError, match=r"`n_test` must be at most 30 for this table, got 31"):
         cases_of(make_history(), n_test=31)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden": [0.9]}, r"`hide` must leave .* got 0.9; of the 48 scores of 8 agents it can"),
+        ({"hidden": [0.001]}, r"`hide` must hide at least one score, got 0.001 of 48; raise it"),
+    ],
+)
+def test_a_share_that_cannot_be_hidden_is_refused(make_history, changed, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        cases_of(make_history(), **changed)
+
+
+def test_agents_who_leave_no_history_are_named_with_the_reason(make_history) -> None:
+    with pytest.raises(ConfigError, match=r"`n_history` must leave a history .* got 3 agents"):
+        cases_of(make_history(missing=0.7), n_history=[3], repeats=range(10), hidden=[0.0])
+
+
+def test_cells_need_another_skill_and_a_score_to_hide(make_history) -> None:
+    with pytest.raises(ConfigError, match="`history` must have at least two skills"):
+        list(cell_cases(make_history(n_skills=1), share=0.2, repeats=[0], random_seed=1))
+    with pytest.raises(ConfigError, match=r"`share` must hide at least one score, got 0.001"):
+        list(cell_cases(make_history(), share=0.001, repeats=[0], random_seed=1))
+    with pytest.raises(ConfigError, match=r"`n_test` must be at most 0 .* needs at least 2 scores"):
+        cases_of(make_history(n_skills=1))
 
 
 @given(st.integers(0, 10_000), st.floats(0.0, 0.95), st.floats(0.0, 0.6))

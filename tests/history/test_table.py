@@ -623,8 +623,10 @@ def test_hide_checks_its_mask(fractions):
         history.hide(np.zeros((2, 4), dtype=bool))
     with pytest.raises(HistoryError, match=r"`mask` must be a bool array .*, got float64"):
         history.hide(np.zeros((4, 2)))
-    with pytest.raises(HistoryError, match=r"`mask` must be a bool array .*, got object"):
+    with pytest.raises(HistoryError, match=r"must have all skills .* got none for \['math'\]"):
         history.hide(pd.DataFrame({"code": [True] * 4}, index=list("abcd")))
+    with pytest.raises(HistoryError, match=r"must have all agents .* got none for \['d'\]"):
+        history.hide(pd.DataFrame(True, index=list("abc"), columns=["code", "math"]))
 
 
 def test_a_mask_is_matched_by_names_as_the_scores_are(fractions):
@@ -717,6 +719,25 @@ def test_a_first_column_of_scores_is_reported(fractions, tmp_path, ending):
     for names in ([1, 2, 3, 4], [1.5, 2, 2.5, 3.5], ["1.5", "x", "2.5", "3.5"]):
         write(names)
         assert History.from_csv(path).n_agents == 4
+
+
+def test_groups_of_a_csv_file_are_names_whatever_they_look_like(fractions, tmp_path):
+    path = tmp_path / "history.csv"
+    fractions.assign(family=["3.1", "3.10", "4", "04"]).to_csv(path)
+    assert History.from_csv(path, groups="family").groups == ("3.1", "3.10", "4", "04")
+
+
+@pytest.mark.parametrize("flag", ["false", 1, None])
+def test_whether_to_normalize_is_true_or_false(fractions, flag):
+    with pytest.raises(ConfigError, match="`normalize` must be True or False, got"):
+        History.from_dataframe(fractions, normalize=flag)
+    assert History.from_dataframe(fractions, normalize=np.True_).normalize is True
+
+
+def test_there_is_one_zero(fractions):
+    one, other = (History.from_dataframe(fractions, scale=(low, 1.0)) for low in (0.0, -0.0))
+    assert one == other
+    assert one.data_hash == other.data_hash
 
 
 def test_csv_arguments_are_passed_on(scores, tmp_path):

@@ -303,3 +303,18 @@ def test_nothing_half_written_when_writing_fails(
             fake_population(draws=5).save(target)
     assert saved.read_bytes() == before
     assert [item.name for item in saved.parent.iterdir()] == [saved.name]
+
+
+def test_files_without_what_diagnostics_read_are_damaged(saved: Path) -> None:
+    with h5py.File(saved, "a") as file:
+        del file["sample_stats"]
+    with pytest.raises(PopulationFileError, match=r"is damaged: .*sample_stats"):
+        Population.load(saved)
+
+
+@pytest.mark.parametrize(("attribute", "value"), [("settings", "[]"), ("format_version", 0)])
+def test_attributes_that_no_version_wrote_are_damage(saved: Path, attribute, value) -> None:
+    with h5py.File(saved, "a") as file:
+        file.attrs[attribute] = value
+    with pytest.raises(PopulationFileError, match="is damaged"):
+        Population.load(saved)

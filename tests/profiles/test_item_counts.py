@@ -141,3 +141,26 @@ def test_an_impossible_count_in_a_history_warns() -> None:
     ):
         history = History.from_dataframe(table, n_items=20)
     assert history.skills == tuple(SKILLS)
+
+
+@pytest.mark.parametrize(("scale", "floor", "span"), [((-1, 1), -1.0, 2.0), ("0-1", 0.0, 1.0)])
+def test_a_score_that_can_be_measured_is_not_above_itself(scale, floor, span) -> None:
+    table = floor + span * (table_of(60, seed=3) * 10).round() / 10
+    profile = fake_population(History.from_dataframe(table, n_items=10, scale=scale)).profile()
+    draws = profile.draws(kind="score").sel(skill="math").values
+    hits = np.rint((draws - floor) / span * 10)
+    for count in range(11):
+        at = round(floor + span * count / 10, 10)
+        assert profile.p_above("math", at, kind="score") == (hits > count).mean()
+
+
+@pytest.mark.parametrize("counts", [(1, 2), (2, 3), (10, 15)])
+def test_half_an_item_is_the_same_item_for_spread_and_draws(counts) -> None:
+    table = table_of(60, seed=3)
+    n_items = pd.DataFrame(counts[0], index=table.index, columns=table.columns)
+    n_items.iloc[30:] = counts[1]
+    with pytest.warns(HistoryWarning, match="is no whole count"):
+        history = History.from_dataframe(table, n_items=n_items)
+    profile = fake_population(history, draws=4000, random_seed=1).profile()
+    spread = profile.draws(kind="score").values.reshape(-1, len(SKILLS)).std(axis=0)
+    assert profile.predict(kind="score")["std"].to_numpy() == pytest.approx(spread, rel=0.03)

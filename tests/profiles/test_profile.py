@@ -314,6 +314,14 @@ class TestSkillsOnDifferentScales:
         assert result.score == pytest.approx(1.0, abs=0.05)
         assert profile.mean("skill_1") > 1.0
 
+    def test_thresholds_of_fewer_bits_are_numbers_too(self, scores) -> None:
+        profile = fake_population(scores).profile()
+        half = np.float32(0.5)
+        assert profile.p_above("skill_0", half) == profile.p_above("skill_0", 0.5)
+        for endless in (np.float32("inf"), np.inf):
+            with pytest.raises(ThresholdError, match="`threshold` must be a finite number"):
+                profile.p_above("skill_2", endless)
+
     def test_percent_scores_get_no_hint_where_they_belong(self, scores) -> None:
         fake_population(scores).profile().observe("skill_1", 88.0)
 
@@ -484,6 +492,13 @@ class TestWhatCannotBeUsed:
         assert series.mean("reasoning") == population.profile().observe_many(scores).mean(
             "reasoning"
         )
+
+    @pytest.mark.parametrize("flag", ["no", 1, None])
+    def test_a_flag(self, population, flag) -> None:
+        with pytest.raises(ConfigError, match="`reweight` must be True or False, got"):
+            population.profile(reweight=flag)
+        with pytest.raises(ConfigError, match="`reweight` must be True or False, got"):
+            population.profiles(pd.DataFrame({"math": [0.5]}, index=["a"]), reweight=flag)
 
     @pytest.mark.parametrize("agent", [("a", "b"), 5, None])
     def test_a_name(self, population, agent) -> None:
