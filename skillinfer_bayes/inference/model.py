@@ -185,12 +185,12 @@ def build_model_of_rows(
 def centres_means(rows: Rows | Cells | Table, priors: Priors) -> bool:
     """Whether means are sampled themselves, and not their standardised shifts.
 
-    Those of the classes with tails "class", the population's own with hundreds of rows. Where a
-    gradient costs little, a normal density of as many dimensions as skills would be most of it: so
-    normal rows count as what they are collapsed to.
+    Those of the classes with tails "class" and many scores of the average skill, the population's
+    own with hundreds of rows. Where a gradient costs little, a normal density of as many dimensions
+    as skills would be most of it: so normal rows count as what they are collapsed to.
     """
-    if priors.tails == "class":
-        return len(rows.design) >= CENTRED_CLASSES_FROM
+    if priors.tails == "class" and isinstance(rows, Rows):
+        return bool(rows.observed.sum() >= CENTRED_CLASSES_FROM * rows.observed.shape[1])
     if priors.covariance == "factor" or not isinstance(rows, Rows):
         return False
     n_rows, n_skills = rows.values.shape

@@ -305,7 +305,8 @@ def test_with_many_agents_the_means_of_classes_are_sampled_themselves(
 ) -> None:
     """The law of `class_means` is that of the shifts of the test above, given all else."""
     priors = Priors(covariance=covariance, tails="class", rank=2, n_classes=4)
-    fewer, model = below_and_at(scores, CENTRED_CLASSES_FROM, priors)
+    complete = scores.fillna(scores.mean())
+    fewer, model = below_and_at(complete, CENTRED_CLASSES_FROM, priors)
     free = [{variable.name for variable in one.free_RVs} for one in (fewer, model)]
     assert free[1] - free[0] == {"class_means"}
     assert free[0] - free[1] <= {"class_own_shift", "class_shift"}
@@ -348,6 +349,17 @@ def test_many_skills_need_more_agents_for_it(rng, n_agents, n_skills, itself) ->
     history = History.from_dataframe(pd.DataFrame(rng.uniform(size=(n_agents, n_skills))))
     priors = Priors(tails="agent").resolve(n_skills)
     assert centres_means(rows_of(history, priors), priors) == itself
+
+
+def test_agents_with_holes_count_less_towards_sampling_the_means_of_classes(rng) -> None:
+    """A hundred with two scores in five each tell a class's mean no better than forty do."""
+    priors = Priors(tails="class").resolve(5)
+    table = pd.DataFrame(rng.uniform(size=(240, 5)))
+    holes = table.where(np.arange(5) != np.arange(240)[:, None] % 5)
+    for n_agents in (99, 100):
+        history = History.from_dataframe(holes.iloc[:n_agents])
+        assert centres_means(rows_of(history, priors), priors) == (n_agents == 100)
+    assert centres_means(rows_of(History.from_dataframe(table.iloc[:80]), priors), priors)
 
 
 def test_normal_rows_count_as_what_they_are_collapsed_to(rng) -> None:
