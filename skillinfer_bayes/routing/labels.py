@@ -22,7 +22,23 @@ MARKUP = frozenset("#`~>-=*+_|<")
 # These two join letters and emoji; unlike the other format characters they neither break lines
 # nor reorder text.
 JOINERS = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
+# Asks for a symbol's coloured form: harmless behind a symbol, and invisible anywhere else.
+EMOJI_STYLE = "\N{VARIATION SELECTOR-16}"
+# Cc control, Cf format (bidirectional overrides, invisible tags), Co private use, Cs lone
+# surrogates, Zl and Zp line and paragraph separators.
+HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+# Invisible characters of other categories: fillers, variation selectors, the blank of Braille.
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
 SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+# What the prompt's own lines begin with, without blanks, and the first heading of its table.
+OWN_LABELS = (
+    *("skillprofile", "otherskills", "taskfit", "p>", "caution"),
+    *("cost:", "latency:", "ratelimit:"),
+)
+OWN_HEADINGS = frozenset({"", "agent"})
 
 
 def is_text(value: object) -> bool:
@@ -50,9 +66,10 @@ def one_line(text: str) -> str:
     Returns
     -------
     str
-        One line that encodes as UTF-8 and does not contain ``ASSIGNED:``.
+        One line that encodes as UTF-8 and does not contain ``ASSIGNED:`` or anything invisible,
+        but for what joins and styles emoji.
     """
-    return MARKER.sub(r"ASSIGNED\g<between>\:", "".join(map(_visible, text)))
+    return MARKER.sub(r"ASSIGNED\g<between>\:", "".join(map(_visible, text, f" {text}")))
 
 
 def line_start(text: str) -> str:
@@ -83,7 +100,27 @@ def quoted(text: str) -> str:
     str
         One line in double quotes; a quote inside becomes ``\"`` and a backslash two.
     """
-    return f'"{one_line(text.replace("\\", r"\\").replace('"', r"\""))}"'
+    line = one_line(text.replace("\\", r"\\").replace('"', r"\""))
+    return f'"{line.replace(EMOJI_STYLE, _escaped(EMOJI_STYLE))}"'
+
+
+def reads_like_own(text: str, others: Iterable[str] = ()) -> bool:
+    """Tell whether a name could pass for what the prompt says itself.
+
+    Parameters
+    ----------
+    text : str
+    others : iterable of str
+        More of what the prompt shows in the same place: skills, headings.
+
+    Returns
+    -------
+    bool
+        True if it begins like one of the prompt's own lines, or is a heading of its table or one
+        of `others`, whatever the case, the blanks and the invisible characters.
+    """
+    seen = _bare(text)
+    return seen.startswith(OWN_LABELS) or seen in OWN_HEADINGS or seen in set(map(_bare, others))
 
 
 def agent_label(name: str) -> str:
@@ -146,27 +183,47 @@ def agent_ids(names: Iterable[str]) -> dict[str, str]:
 def _is_plain(name: str) -> bool:
     return (
         f"{name}:" == one_line(f"{name}:")
+        and not reads_like_own(name)
         and name[0].isalnum()
         and not name.endswith((" ", ":"))
         and "  " not in name
         and not any(
             character in AMBIGUOUS
             or character in JOINERS
+            or character == EMOJI_STYLE
             or (character.isspace() and character != " ")
             for character in name
         )
     )
 
 
-def _visible(character: str) -> str:
+def _visible(character: str, before: str) -> str:
     if character in SHORT_ESCAPES:
         return SHORT_ESCAPES[character]
-    # Cc control, Cf format (bidirectional overrides, invisible tags), Cs lone surrogates,
-    # Zl and Zp line and paragraph separators.
-    hidden = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    if not hidden or character in JOINERS:
+    if character == EMOJI_STYLE and unicodedata.category(before) in {"So", "Sm"}:
         return character
+    return _escaped(character) if _is_hidden(character) else character
+
+
+def _is_hidden(character: str) -> bool:
+    if character in JOINERS:
+        return False
+    hidden = unicodedata.category(character) in HIDDEN_CATEGORIES
+    return hidden or INVISIBLE.match(character) is not None
+
+
+def _escaped(character: str) -> str:
     code = ord(character)
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _bare(text: str) -> str:
+    """Reduce a text to what a reader may take it for: no case, no blanks, nothing invisible."""
+    letters = unicodedata.normalize("NFKC", text).replace("_", "")
+    return "".join(
+        letter
+        for letter in letters.casefold()
+        if not (letter.isspace() or letter in JOINERS or _is_hidden(letter))
+    )

@@ -15,9 +15,10 @@ from typing import Literal
 from skillinfer_bayes.exceptions import ConfigError, InputError
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.interfaces import ProfileLike, is_normalized
-from skillinfer_bayes.routing.labels import is_text, line_start, one_line
+from skillinfer_bayes.routing.labels import is_text, line_start, one_line, quoted, reads_like_own
 from skillinfer_bayes.routing.prompt_agents import AgentTexts, count_shown, gather_agents
 from skillinfer_bayes.routing.prompt_facts import SkillChoice
+from skillinfer_bayes.routing.prompt_metadata import GIVEN_DIGITS, number_text
 from skillinfer_bayes.routing.tokens import estimate_tokens
 
 #: How the model is asked to answer.
@@ -280,7 +281,8 @@ def describe_scale(task: Task, profiles: Mapping[str, ProfileLike]) -> str:
     lower, upper = ranges.pop()
     if math.isinf(lower) or math.isinf(upper):
         return "in the skills' own units, without bounds"
-    return f"{lower:g}{'-' if lower >= 0 else ' to '}{upper:g} scale"
+    ends = [number_text(end, GIVEN_DIGITS) for end in (lower, upper)]
+    return f"{('-' if lower >= 0 else ' to ').join(ends)} scale"
 
 
 def _task_lines(
@@ -299,9 +301,13 @@ def _task_lines(
     if described:
         lines.append("What the skills measure:")
     lines += [
-        "  " + one_line(f"{line_start(skill)}: {known[skill].strip()}") for skill in described
+        "  " + one_line(f"{_skill_start(skill)}: {known[skill].strip()}") for skill in described
     ]
     return tuple(lines)
+
+
+def _skill_start(skill: str) -> str:
+    return quoted(skill) if reads_like_own(skill) else line_start(skill)
 
 
 def check_constraints(constraints: Iterable[str]) -> tuple[str, ...]:

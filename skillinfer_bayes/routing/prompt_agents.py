@@ -13,7 +13,7 @@ from skillinfer_bayes.routing.interfaces import (
     is_normalized,
     surprise_of,
 )
-from skillinfer_bayes.routing.labels import agent_ids, agent_label, one_line
+from skillinfer_bayes.routing.labels import agent_ids, agent_label, one_line, quoted, reads_like_own
 from skillinfer_bayes.routing.prompt_facts import (
     AgentFacts,
     SkillChoice,
@@ -23,10 +23,12 @@ from skillinfer_bayes.routing.prompt_facts import (
     wanted_skills,
 )
 from skillinfer_bayes.routing.prompt_metadata import (
+    GIVEN_DIGITS,
     check_metadata,
     metadata_cell,
     metadata_columns,
     metadata_lines,
+    number_text,
 )
 
 
@@ -82,9 +84,9 @@ class AgentTexts:
         Columns are separated by tabs, which no text from outside can contain.
         """
         shown = self.skills[:n_skills]
-        above = [] if self.threshold is None else [f"P>{self.threshold:g}"]
-        extra = metadata_columns(fact.metadata or {} for fact in self.facts.values())
-        lines = [["Agent", "Task fit", *above, *map(one_line, shown), *extra.values()]]
+        above = [] if self.threshold is None else [self._above]
+        extra = metadata_columns((fact.metadata or {} for fact in self.facts.values()), shown)
+        lines = [["Agent", "Task fit", *above, *map(skill_label, shown), *extra.values()]]
         lines += [self._row(self.facts[name], shown, list(extra), as_ids) for name in order]
         if any(facts.warning for facts in self.facts.values()):
             lines[0].append("Caution")
@@ -92,23 +94,27 @@ class AgentTexts:
                 cells.append(self.facts[name].warning or "-")
         return "\n".join("\t".join(cells) for cells in lines)
 
+    @property
+    def _above(self) -> str:
+        return f"P>{number_text(float(self.threshold or 0.0), GIVEN_DIGITS)}"
+
     def _block(self, facts: AgentFacts, n_skills: int, as_ids: bool) -> list[str]:
         lines = [f"{self._heading(facts.name, as_ids)}:", "  Skill profile:"]
         for position, skill in enumerate(self.skills[:n_skills]):
             if position == len(self.task_skills):
                 lines.append("  Other skills:")
             mean, std, source = self._numbers(facts, skill)
-            lines.append("    " + one_line(f"{skill}: {mean} ± {std} ({source})"))
+            lines.append("    " + one_line(f"{skill_label(skill)}: {mean} ± {std} ({source})"))
         score, std = self._fit(facts)
         if self.threshold is None:
             lines.append(f"  Task fit: {score} ± {std}")
         else:
-            lines.append(
-                f"  Task fit: {score} (P>{self.threshold:g} = {facts.match.p_above_threshold:.0%})"
-            )
+            above = f"{facts.match.p_above_threshold:.0%}"
+            lines.append(f"  Task fit: {score} ({self._above} = {above})")
         if facts.warning:
             lines.append(f"  Caution: {facts.warning}")
-        return lines + [f"  {line}" for line in metadata_lines(facts.metadata or {})]
+        shown = metadata_lines(facts.metadata or {}, self.skills[:n_skills])
+        return lines + [f"  {line}" for line in shown]
 
     def _row(
         self, facts: AgentFacts, skills: Sequence[str], keys: Sequence[object], as_ids: bool
@@ -184,6 +190,11 @@ def gather_agents(
     shown = shown_skills(task, wanted, facts, skills)
     digits = {skill: decimal_places(skill, given, facts) for skill in shown}
     return AgentTexts(facts, ids, task.skills, shown, digits, threshold)
+
+
+def skill_label(skill: str) -> str:
+    """Show a skill's name: in quotes where it could pass for one of the prompt's own labels."""
+    return quoted(skill) if reads_like_own(skill) else one_line(skill)
 
 
 def count_shown(texts: AgentTexts, skills: SkillChoice) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from skillinfer_bayes.exceptions import MetadataError, closest_match_hint
-from skillinfer_bayes.routing.labels import line_start, one_line, quoted
+from skillinfer_bayes.routing.labels import line_start, one_line, quoted, reads_like_own
 from skillinfer_bayes.routing.metadata_values import (
     check_by_agent,
     is_missing,
@@ -22,10 +22,17 @@ KNOWN_METADATA = {
     "avg_latency_ms": ("Latency", "", "ms"),
     "rate_limit_rpm": ("Rate limit", "", " req/min"),
 }
-# What the prompt itself says of an agent: keys that read like this are shown in quotes.
-OWN_LABELS = frozenset({"", "caution", "other skills", "skill profile", "task fit"})
+# How a table's headings put the same.
+HEADINGS = {
+    key: f"{label} ({before}{after.strip()})"
+    for key, (label, before, after) in KNOWN_METADATA.items()
+}
+# Of these, none at all is a value: there is no limit.
+CAN_BE_UNLIMITED = frozenset({"rate_limit_rpm"})
 LARGEST_EXACT_FLOAT = 2**53
 ABSENT = "-"
+# A threshold or a scale's end is shown with all of the digits that it was given with.
+GIVEN_DIGITS = 12
 
 
 def check_metadata(
@@ -48,7 +55,7 @@ def check_metadata(
     ------
     MetadataError
         If an agent is missing, unknown, has no mapping, a value cannot be put into words, or a
-        cost, latency or rate limit is negative.
+        cost, latency or rate limit is negative, or a cost or latency infinite.
     """
     if metadata is None:
         return {}
@@ -74,41 +81,48 @@ def check_metadata(
         for key, value in metadata[name].items():
             _check_showable(name, key, value)
         for key in KNOWN_METADATA:
-            _check_not_negative(name, key, plain_value(metadata[name].get(key)))
+            _check_size(name, key, plain_value(metadata[name].get(key)))
     return {name: metadata[name] for name in names}
 
 
-def metadata_lines(facts: Mapping[str, object]) -> list[str]:
+def metadata_lines(facts: Mapping[str, object], skills: Iterable[str]) -> list[str]:
     """Put one agent's metadata into lines: what is known by name on one, then one per key.
 
     Parameters
     ----------
     facts : mapping of str to object
+    skills : iterable of str
+        The skills that are shown; a key that reads like one of them is quoted.
 
     Returns
     -------
     list of str
     """
     known = [
-        f"{label}: {_with_unit(facts[key], before, after)}"
+        f"{label}: {_entry(facts[key], before, after)}"
         for key, (label, before, after) in KNOWN_METADATA.items()
         if key in facts
     ]
     lines = [", ".join(known)] if known else []
+    shown = list(skills)
     return lines + [
-        one_line(f"{_readable_key(key)}: {_value_text(value)}")
+        one_line(f"{_readable_key(key, shown)}: {_value_text(value)}")
         for key, value in facts.items()
         if key not in KNOWN_METADATA
     ]
 
 
-def metadata_columns(table: Iterable[Mapping[str, object]]) -> dict[object, str]:
+def metadata_columns(
+    table: Iterable[Mapping[str, object]], skills: Iterable[str]
+) -> dict[object, str]:
     """Find the columns that a table of several agents' metadata needs.
 
     Parameters
     ----------
     table : iterable of mapping
         One mapping per agent.
+    skills : iterable of str
+        The skills that have columns.
 
     Returns
     -------
@@ -118,12 +132,9 @@ def metadata_columns(table: Iterable[Mapping[str, object]]) -> dict[object, str]
     keys: dict[object, None] = {}
     for facts in table:
         keys.update(dict.fromkeys(facts))
-    headings: dict[object, str] = {
-        key: f"{label} ({before}{after.strip()})"
-        for key, (label, before, after) in KNOWN_METADATA.items()
-        if key in keys
-    }
-    return headings | {key: _readable_key(key) for key in keys if key not in KNOWN_METADATA}
+    shown = list(skills)
+    known: dict[object, str] = {key: text for key, text in HEADINGS.items() if key in keys}
+    return known | {key: _readable_key(key, shown) for key in keys if key not in HEADINGS}
 
 
 def metadata_cell(facts: Mapping[str, object], key: object) -> str:
@@ -158,11 +169,14 @@ def _check_showable(name: str, key: object, value: object) -> None:
         ) from error
 
 
-def _check_not_negative(name: str, key: str, value: object) -> None:
-    if is_number(value) and value < 0:  # type: ignore[operator]
+def _check_size(name: str, key: str, value: object) -> None:
+    if not is_number(value) or is_missing(value):
+        return
+    finite = value < math.inf or key in CAN_BE_UNLIMITED  # type: ignore[operator]
+    if not finite or value < 0:  # type: ignore[operator]
         raise MetadataError(
-            f"`metadata` must not be negative, got {value!r} for {key!r} of agent {name!r}; "
-            "correct the number, or use None if it is not known"
+            f"`metadata` must not be {'negative' if finite else 'infinite'}, got {value!r} for "
+            f"{key!r} of agent {name!r}; correct the number, or use None if it is not known"
         )
 
 
@@ -173,11 +187,17 @@ def _with_unit(value: object, before: str, after: str) -> str:
     return "unlimited" if value == math.inf else f"{before}{_value_text(value)}{after}"
 
 
-def _readable_key(key: object) -> str:
-    words = str(key).replace("_", " ").strip()
-    if " ".join(words.split()).casefold() in OWN_LABELS:
+def _entry(value: object, before: str, after: str) -> str:
+    """Put a value on a line that it shares with others, whose labels a text could repeat."""
+    text, value = _with_unit(value, before, after), plain_value(value)
+    is_text = not isinstance(value, bool | numbers.Real) and not is_missing(value)
+    return quoted(text) if is_text else text
+
+
+def _readable_key(key: object, skills: Iterable[str] = ()) -> str:
+    if reads_like_own(str(key), (*HEADINGS.values(), *skills)):
         return quoted(str(key))
-    text = line_start(words)
+    text = line_start(str(key).replace("_", " "))
     return text[:1].upper() + text[1:]
 
 
@@ -190,12 +210,24 @@ def _value_text(value: object) -> str:
     if isinstance(value, numbers.Integral):
         return str(int(value))
     if isinstance(value, numbers.Real) and math.isfinite(value):
-        return _number_text(float(value))
+        return number_text(float(value))
     return one_line(str(value).strip())
 
 
-def _number_text(number: float) -> str:
+def number_text(number: float, digits: int = 6) -> str:
+    """Write a number as a reader needs it.
+
+    Parameters
+    ----------
+    number : float
+    digits : int, default 6
+        How many to show of a number that is not whole.
+
+    Returns
+    -------
+    str
+        Never ``3e-05``: a model may misread an exponent.
+    """
     if number.is_integer() and abs(number) < LARGEST_EXACT_FLOAT:
         return str(int(number))
-    # Six digits, but never "3e-05": a model may misread an exponent.
-    return format(Decimal(f"{number:.6g}"), "f")
+    return format(Decimal(f"{number:.{digits}g}"), "f")
