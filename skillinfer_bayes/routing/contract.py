@@ -24,7 +24,8 @@ MOST_LISTED_AGENTS = 500
 MOST_LISTED_LETTERS = 7_500
 # Local models put their thoughts before the answer; models without strict schemas like fences.
 THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)```\s*", re.DOTALL)
+FENCE = "```"
+FENCE_LABELS = frozenset({"", "json"})
 SHOWN_PROBLEM_LENGTH = 500
 
 
@@ -118,8 +119,7 @@ def read_reply(reply: str, ids: Mapping[str, str], form: ReplyForm) -> Choice:
     """
     text = THOUGHTS.sub("", reply, count=1)
     if form == "json":
-        fenced = FENCED.fullmatch(text)
-        body = (fenced["inside"] if fenced else text).strip()
+        body = _without_fence(text.strip())
         if body.startswith("{") or "ASSIGNED" not in body:
             return _read_object(body, ids, reply)
     # where JSON was asked for, the prompt names agents by their ids
@@ -153,6 +153,15 @@ def repair_request(problem: str, ids: Sequence[str], form: ReplyForm) -> str:
         named = "The agent name must be one of those listed, spelled exactly as there."
     shown = one_line(problem)[:SHOWN_PROBLEM_LENGTH]
     return f"Your reply could not be used: {shown}.\n{again}\n{named}"
+
+
+def _without_fence(body: str) -> str:
+    # a regular expression would look for the end again from every line break
+    if body.startswith(FENCE) and body.endswith(FENCE):
+        label, line_break, inside = body[len(FENCE) : -len(FENCE)].partition("\n")
+        if line_break and label.rstrip() in FENCE_LABELS:
+            return inside.strip()
+    return body
 
 
 def _read_object(body: str, ids: Mapping[str, str], reply: str) -> Choice:

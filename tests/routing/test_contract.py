@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import jsonschema
 import pytest
@@ -60,6 +61,18 @@ class TestReadReply:
         else:
             assert error.reply == text
             assert len(str(error)) < 1500
+
+    @pytest.mark.parametrize("label", ["json", ""])
+    def test_an_endless_fence_takes_no_time(self, label):
+        before = time.perf_counter()
+        for blank in ("\n", " \n", "\n```"):
+            with pytest.raises(DecisionError, match="must be one JSON object"):
+                read_reply(f"```{label}\n{blank * (1_000_000 // len(blank))}x", IDS, "json")
+        assert time.perf_counter() - before < 0.5
+
+    @pytest.mark.parametrize("start", ["```json\n", " ```json \r\n\n", "```\n"])
+    def test_fences_are_taken_off(self, start):
+        assert read_reply(f"{start}{json.dumps(GOOD)}\n``` \n", IDS, "json").agent == "c d"
 
     @pytest.mark.parametrize("agent", ["agent-2", "🤖", '"🤖"'])
     def test_ids_labels_and_names_are_understood(self, agent):
