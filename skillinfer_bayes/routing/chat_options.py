@@ -93,17 +93,30 @@ class ChatOptions:
                 "neither; set it, pass any word for a server that needs no key, or use "
                 "`build_prompt` to see the prompt without sending it"
             )
+        if self.client is None and not _can_be_sent(self.key):
+            raise ConfigError(
+                f"`api_key`, or the environment variable {KEY_VARIABLE}, must be made of printable "
+                "ASCII characters, got others in it; copy the key again"
+            )
 
     @property
     def key(self) -> object:
-        """The key that requests carry, as far as it is known before the first one."""
+        """The key that requests carry, as far as it is known before the first one.
+
+        Without the blanks and line breaks around it that files and copying leave.
+        """
         if self.client is not None:
             return getattr(self.client, "api_key", None)
-        return os.environ.get(KEY_VARIABLE) if self.api_key is None else self.api_key
+        given: object = os.environ.get(KEY_VARIABLE) if self.api_key is None else self.api_key
+        return given.strip() if isinstance(given, str) else given
 
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _can_be_sent(key: object) -> bool:
+    return not isinstance(key, str) or (key.isascii() and key.isprintable())
 
 
 def import_openai() -> Any:
@@ -156,7 +169,7 @@ def open_client(openai: Any, options: ChatOptions, *, asynchronous: bool) -> Any
     seconds = DEFAULT_TIMEOUT if options.timeout is None else options.timeout
     with suppress(Exception):
         return make(
-            api_key=options.api_key,
+            api_key=options.key,
             base_url=options.base_url,
             http_client=limited_http_client(openai, seconds, asynchronous=asynchronous),
             timeout=seconds,

@@ -233,8 +233,8 @@ class TestFailures:
     def test_no_address(self, fails):
         fails("could not be reached", base_url="not an address")
 
-    def test_a_key_that_cannot_be_sent(self, fails):
-        fails("could not be encoded", api_key=f"{KEY}ü")
+    def test_a_model_that_cannot_be_sent(self, fails):
+        fails("could not be encoded", model="\ud800")
 
     def test_any_other_error(self, task, profiles):
         class Broken:
@@ -268,6 +268,10 @@ class TestSettings:
             ({"timeout": True}, r"`timeout` must be .* got True"),
             ({"max_retries": -1}, r"`max_retries` must be a whole number from 0, got -1"),
             ({"max_retries": "2"}, r"`max_retries` must be .* got '2'"),
+            *(
+                ({"api_key": key}, r"`api_key`, .* must be made of printable ASCII characters")
+                for key in (f"{KEY}ü", f"{KEY}\n{KEY}", f"{KEY}\x00")
+            ),
             ({"base_url": f"http://me:{KEY}@127.0.0.1:port/v1"}, r"`base_url` must be an address"),
         ],
     )
@@ -275,6 +279,13 @@ class TestSettings:
         with pytest.raises(ConfigError, match=message) as caught:
             ask(**option)
         assert KEY not in "".join(traceback.format_exception(caught.value))
+
+    @pytest.mark.parametrize("place", ["argument", "environment"])
+    def test_blanks_around_the_key(self, server, ask, monkeypatch, place):
+        monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+        ask(api_key=f"{KEY} \r\n" if place == "argument" else None)
+        _, headers, _ = server.received[0]
+        assert headers["authorization"] == f"Bearer {KEY}"
 
     def test_client_and_its_settings(self, task, profiles):
         with (
