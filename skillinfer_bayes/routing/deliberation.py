@@ -86,6 +86,7 @@ class _Run:
 
     def ask_for_repair(self, answer: Answer, problem: str) -> None:
         shown = (answer.reply or NO_REPLY)[:SHOWN_REPLY_LENGTH]
+        shown = shown.encode(errors="backslashreplace").decode()  # requests hold no lone surrogate
         again = repair_request(problem, list(self.ids), self.manners.form)
         self.messages += [
             {"role": "assistant", "content": shown},

@@ -82,8 +82,9 @@ def orchestrate(
     max_tokens : int, default 500
         Longest reply, in tokens.
     timeout : float, optional
-        Seconds in which a whole answer must arrive, 60 by default. A client of your own keeps its
-        setting, and limits only the wait for the next piece of an answer.
+        Seconds in which a whole answer must arrive, redirects included, 60 by default; it counts
+        anew when a request is sent again. A client of your own keeps its setting, and limits only
+        the wait for the next piece of an answer.
     max_retries : int, optional
         How often a failed request is sent again, 2 times by default.
     answer_form : {"auto", "json", "text"}, default "auto"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 
 
@@ -32,7 +33,9 @@ class Prepared:
     kind: str = "application/json"
     headers: dict = field(default_factory=dict)
     wait: bool = False  # until the test is over
+    delay: float = 0.0  # seconds
     trickle: bool = False  # a blank now and then until the test is over
+    drip: bool = False  # header after header until the test is over
     drop: str = ""  # "at once": no answer; "midway": half of it
 
     @property
@@ -88,6 +91,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.release.wait(10)
         if prepared.drop == "at once":
             self.close_connection = True
+            return
+        time.sleep(prepared.delay)
+        if prepared.drip:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+            while not self.server.release.wait(0.05):
+                self.wfile.write(b"X-More: y\r\n")
             return
         raw = prepared.raw
         self.send_response(prepared.status)

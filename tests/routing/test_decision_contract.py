@@ -292,6 +292,13 @@ class TestRepair:
 
 
 class TestRefusals:
+    def test_a_reply_that_utf_8_does_not_know(self, server, decide):
+        server.script(completion("bad \ud800 reply"), decided("claude-3.5"))
+        decision = decide()
+        assert decision.agent == "claude-3.5"
+        assert server.bodies[1]["messages"][1]["content"] == r"bad \ud800 reply"
+        assert decision.votes[0].attempts[0].reply == "bad \ud800 reply"
+
     def test_refused_twice(self, server, falls_back):
         server.answer(completion(None, refusal="I cannot do that."))
         decision = falls_back("got a refusal: 'I cannot do that.'")
@@ -353,6 +360,19 @@ class TestFailures:
         assert time.monotonic() - before < 5
         assert len(server.received) == 2
         assert len(decision.votes[0].attempts) == 1
+
+    def test_headers_that_never_end(self, server, falls_back):
+        server.answer({}, drip=True)
+        before = time.monotonic()
+        falls_back("did not answer in time", timeout=0.3)
+        assert time.monotonic() - before < 5
+
+    def test_redirects_have_one_clock(self, server, falls_back, decide):
+        again = Prepared(b"", 307, headers={"Location": "/v1/elsewhere"}, delay=0.1)
+        server.script(*[again] * 10, decided("gpt-4o"))
+        falls_back("did not answer in time", timeout=0.4)
+        server.script(again, decided("gpt-4o"))
+        assert not decide().fallback
 
     def test_an_answer_that_is_too_large(self, server, falls_back, monkeypatch):
         monkeypatch.setattr(whole_answers, "MOST_BYTES", 100_000)
