@@ -44,6 +44,7 @@ SHOWN_FIELDS = (
     "confidence",
     "risks",
     "fallback",
+    "problem",
     "bayes_choice",
     "agrees_with_bayes",
     "agreement",
@@ -123,8 +124,8 @@ def prompt(
     "--record",
     metavar="FILE.json",
     type=click.Path(path_type=Path),
-    help="Write the audit record to this file, also where the model gave no usable answer; "
-    "nothing is written where nothing was sent.",
+    help="Write the audit record to this file, also where the model gave no usable answer or "
+    "no agent keeps the limits; nothing is written where there is no key.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as one JSON object.")
 def route(
@@ -263,7 +264,7 @@ def _print_decision(decision: Decision, as_json: bool) -> None:
     for risk in decision.risks:
         click.echo(f"risk: {one_line(risk)}", err=True)
     if len(decision.votes) > 1:
-        click.echo(f"{decision.agreement:.0%} of {len(decision.votes)} votes", err=True)
+        click.echo(decision.tally, err=True)
     if decision.agrees_with_bayes is False and decision.bayes_choice is not None:
         best = decision.candidates[0].summary if decision.candidates else "best score"
         name = agent_label(decision.bayes_choice)

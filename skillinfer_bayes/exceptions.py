@@ -25,7 +25,8 @@
     ├── ConvergenceWarning                   the fit should not be trusted yet
     ├── HistoryWarning                       part of a history was left out or looks wrong
     ├── ObservationWarning                   an observation that is possible but surprising
-    └── FallbackWarning                      a decision that was made without the model
+    ├── FallbackWarning                      a decision that was made without the model
+    └── VoteWarning                          a decision by fewer votes than asked for
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class DecisionError(SkillinferError):
     reply : str or None
         What the model answered, word for word; None when there was no answer.
     record : mapping or None
-        The audit record of the whole attempt, as plain data; None where nothing was asked.
+        The audit record of the whole attempt, as plain data with the keys of `Decision.to_dict`;
+        None where a single reply was read.
     """
 
     def __init__(
@@ -146,6 +148,10 @@ class ObservationWarning(SkillinferWarning):
 
 class FallbackWarning(SkillinferWarning):
     """The orchestrating model gave no usable answer, so the profiles alone decided."""
+
+
+class VoteWarning(SkillinferWarning):
+    """A request failed, so a decision was made by fewer votes than asked for."""
 
 
 def closest_match_hint(name: object, known: Iterable[str], *, limit: int = 8) -> str:

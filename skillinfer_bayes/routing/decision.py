@@ -88,6 +88,8 @@ class Attempt:
         As the server says.
     usage : mapping of str to int or None
         Tokens of the prompt and of the reply, where the server counts them.
+    failed : bool
+        Whether the request itself failed, so that there is nothing to judge.
     """
 
     form: ReplyForm
@@ -96,6 +98,7 @@ class Attempt:
     finish_reason: str | None = None
     served_model: str | None = None
     usage: Mapping[str, int] | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,11 @@ class Vote:
     reasoning: str = ""
     confidence: float | None = None
     risks: tuple[str, ...] = ()
+
+    @property
+    def cast(self) -> bool:
+        """Whether the model was heard, with or without a choice."""
+        return bool(self.attempts) and not self.attempts[-1].failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +199,7 @@ class Decision:
     fallback : bool
         True where the model gave no usable answer and `agent` is the Bayes choice instead.
     problem : str or None
-        Why the fallback was needed.
+        Why the fallback was needed, or why not all votes were cast.
     bayes_choice : str or None
         The candidate that the profiles prefer: the one with the highest expected utility (or
         score, without one), or where a quantile was given, with the highest such quantile.
@@ -222,13 +230,28 @@ class Decision:
 
     @property
     def agreement(self) -> float | None:
-        """Share of the votes that chose `agent`; votes without a choice agree with nobody.
+        """Share of the votes cast that chose `agent`; votes without a choice agree with nobody.
 
-        None where nothing was asked.
+        0 where no vote could be cast, None where nothing was asked.
         """
-        if not self.votes:
-            return None
-        return sum(vote.agent == self.agent for vote in self.votes) / len(self.votes)
+        return self._agreeing / max(self._cast, 1) if self.votes else None
+
+    @property
+    def tally(self) -> str:
+        """How many of the votes agree, and how many were not cast, in a few words."""
+        lacking = len(self.votes) - self._cast
+        if not lacking and self.votes:
+            return f"{self.agreement:.0%} of {len(self.votes)} votes"
+        votes = "vote" if self._cast == 1 else "votes"
+        return f"{self._agreeing} of {self._cast} {votes} cast; {lacking} not cast"
+
+    @property
+    def _agreeing(self) -> int:
+        return sum(vote.agent == self.agent for vote in self.votes)
+
+    @property
+    def _cast(self) -> int:
+        return sum(vote.cast for vote in self.votes)
 
     @property
     def agrees_with_bayes(self) -> bool | None:
@@ -250,11 +273,12 @@ class Decision:
             by = f"the profiles alone: {self.problem}"
         else:
             sure = [] if self.confidence is None else [f"confidence {self.confidence:g}"]
-            many = len(self.votes)
-            sure += [f"{self.agreement:.0%} of {many} votes"] if many > 1 else []
+            sure += [self.tally] if len(self.votes) > 1 else []
             by = f"{self.model}{f' ({", ".join(sure)})' if sure else ''}"
         lines = [f"{agent_label(self.agent)}, chosen by {by}", *self.reasoning.splitlines()]
         lines += [f"risk: {risk}" for risk in self.risks]
+        if self.problem is not None and not self.fallback:
+            lines.append(f"not all votes were cast: {self.problem}")
         if self.bayes_choice is not None and not self.agrees_with_bayes:
             told = f" ({self.candidates[0].summary})" if self.candidates else ""
             name = agent_label(self.bayes_choice)

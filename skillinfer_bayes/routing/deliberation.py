@@ -81,6 +81,7 @@ class _Run:
                 answer.finish_reason,
                 answer.served_model,
                 answer.usage,
+                answer.failed,
             )
         )
 
@@ -109,8 +110,8 @@ def deliberate(
 ) -> Generator[Request, Answer, tuple[Vote, ...]]:
     """Ask for one vote per order; yields requests and is sent answers.
 
-    A request that fails ends the asking: the client has retried it already, and the votes that
-    would follow are left without a choice.
+    A request that fails ends the asking: the client has retried it already. The votes that would
+    follow are not cast.
 
     Parameters
     ----------

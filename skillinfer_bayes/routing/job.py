@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from skillinfer_bayes.exceptions import ConfigError, DecisionError, FallbackWarning
+from skillinfer_bayes.exceptions import ConfigError, DecisionError, FallbackWarning, VoteWarning
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.candidates import (
     eligible_or_error,
@@ -22,7 +22,7 @@ from skillinfer_bayes.routing.candidates import (
 from skillinfer_bayes.routing.chat import Answer, Chat, Request, blank_out
 from skillinfer_bayes.routing.chat_options import ChatOptions
 from skillinfer_bayes.routing.constraints import Constraint
-from skillinfer_bayes.routing.decision import Attempt, Case, Decision, Vote, record_of
+from skillinfer_bayes.routing.decision import Attempt, Case, Decision, Vote
 from skillinfer_bayes.routing.deliberation import Manners, candidate_orders, deliberate
 from skillinfer_bayes.routing.interfaces import ProfileLike
 from skillinfer_bayes.routing.labels import agent_ids
@@ -135,15 +135,20 @@ class Job:
         outcome = self._elected(votes, counts) if counts else self._fallen_back(votes)
         decision: Decision = chat.without_key(outcome)
         if decision.fallback and not self.rules.fallback:
-            record = decision.to_dict() | {"agent": None, "fallback": False, "reasoning": ""}
             message, reply = str(decision.problem), decision.reply or None
             if reply is not None and repr(reply) not in message:
                 message = f"{message}; {shown_reply(reply)}"
-            raise DecisionError(message, reply=reply, record=record)
+            raise DecisionError(message, reply=reply, record=_undecided(decision))
         if decision.fallback:
             warnings.warn(
                 f"{decision.agent!r} was chosen without the model: {decision.problem}",
                 FallbackWarning,
+                stacklevel=3,
+            )
+        elif decision.problem is not None:
+            warnings.warn(
+                f"not all votes were cast ({decision.tally}): {decision.problem}",
+                VoteWarning,
                 stacklevel=3,
             )
         return decision
@@ -153,6 +158,7 @@ class Job:
         # of equally many votes, the agent that the profiles prefer
         agent = next(one.agent for one in self.case.candidates if counts[one.agent] == most)
         vote = next(vote for vote in votes if vote.agent == agent)
+        failed = [vote.attempts[-1] for vote in votes if vote.attempts and not vote.cast]
         return self._decision(
             votes,
             agent,
@@ -161,6 +167,7 @@ class Job:
             vote.prompt,
             confidence=vote.confidence,
             risks=vote.risks,
+            problem=failed[0].problem if failed else None,
         )
 
     def _fallen_back(self, votes: tuple[Vote, ...]) -> Decision:
@@ -199,7 +206,7 @@ class Job:
             random_seed=self.rules.random_seed,
             votes=votes,
             case=self.case,
-            decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            decided_at=_now(),
             **more,
         )
 
@@ -240,8 +247,10 @@ def prepare_job(
     try:
         eligible_or_error(field)
     except DecisionError as error:
-        record = record_of(blank_out(options.key, case)) | {"agent": None}
-        raise DecisionError(blank_out(options.key, str(error)), record=record) from None
+        none = Decision("", "", "", "", options.model, problem=str(error), case=case)
+        none = replace(none, random_seed=rules.random_seed, decided_at=_now())
+        none = blank_out(options.key, none)
+        raise DecisionError(str(none.problem), record=_undecided(none)) from None
     plan = plan_prompt(
         wanted,
         field.profiles,
@@ -255,6 +264,16 @@ def prepare_job(
     )
     candidates = evaluate_candidates(wanted, field, plan.agents, utility, quantile)
     return Job(replace(case, candidates=candidates), plan, options, rules)
+
+
+def _undecided(decision: Decision) -> dict[str, Any]:
+    """Give the record of a decision that was not made."""
+    unknown = dict.fromkeys(("agent", "agreement", "agrees_with_bayes"))
+    return decision.to_dict() | unknown | {"fallback": False, "reasoning": ""}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _is_whole(value: object) -> bool:

@@ -90,8 +90,10 @@ def orchestrate(
     answer_form : {"auto", "json", "text"}, default "auto"
         Ask for JSON, for an ``ASSIGNED:`` line, or for JSON where the server knows schemas.
     votes : int, default 1
-        How often to ask, each time with the agents in another order; the agent with the most
-        votes wins, and among equals the one that the profiles prefer.
+        How often to ask, with the agents in as many orders as there are; the agent with the most
+        votes wins, and among equals the one that the profiles prefer. Where a request fails, no
+        more are sent: the votes cast until then decide, with a warning, and the decision's
+        `problem` says why there are no more.
     random_seed : int, optional
         Shuffles the agents; by default they are first listed in the order of `profiles`.
     fallback : bool, default True
@@ -121,6 +123,8 @@ def orchestrate(
     -----
     FallbackWarning
         If the decision is a fallback.
+    VoteWarning
+        If votes could not be cast.
     """
     job = prepare_job(
         task,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from chat_server import Server, completion, decided
+from chat_server import Prepared, Server, completion, decided
 from click.testing import CliRunner, Result
 
 from skillinfer_bayes import cli, demo
@@ -119,6 +119,21 @@ class TestRoute:
         assert (shown["agent"], shown["fallback"], shown["agreement"]) == ("gpt-4o", True, 0.0)
         assert json.loads(path.read_text("utf-8"))["fallback"] is True
 
+    def test_votes_that_were_not_cast(self, route: Any, server: Server, tmp_path: Path) -> None:
+        path = tmp_path / "audit.json"
+        failed = Prepared(b"oops", 500, "text/plain")
+        server.script(decided("gpt-4o"), failed)
+        result = route("--votes", 5, "--record", path)
+        assert result.exit_code == 0
+        assert "Warning: not all votes were cast (1 of 1 vote cast; 4 not cast): " in result.stderr
+        assert "HTTP 500; try again later" in result.stderr
+        assert "%" not in result.stderr
+        assert "HTTP 500" in json.loads(path.read_text("utf-8"))["problem"]
+        server.script(decided("gpt-4o"), failed)
+        shown = json.loads(route("--votes", 5, "--json").stdout)
+        assert shown["agreement"] == 1
+        assert "HTTP 500" in shown["problem"]
+
     def test_json_shows_the_disagreement_and_who_is_left_out(
         self, route: Any, server: Server
     ) -> None:
@@ -153,7 +168,10 @@ class TestRoute:
     def test_a_record_where_nobody_is_eligible(self, route: Any, tmp_path: Path) -> None:
         path = tmp_path / "audit.json"
         assert route("--limit", "avg_latency_ms < 7", "--record", path).exit_code == 1
-        assert len(json.loads(path.read_text("utf-8"))["exclusions"]) == 5
+        record = json.loads(path.read_text("utf-8"))
+        assert len(record["exclusions"]) == 5
+        assert record["votes"] == []
+        assert "or no agent keeps the limits" in " ".join(run("route", "--help").stdout.split())
 
     def test_a_record_that_cannot_be_written(
         self, route: Any, server: Server, tmp_path: Path

@@ -23,6 +23,7 @@ from skillinfer_bayes.exceptions import (
     FallbackWarning,
     MetadataError,
     SkillinferError,
+    VoteWarning,
 )
 from skillinfer_bayes.routing import whole_answers
 from skillinfer_bayes.routing.orchestrator import orchestrate, orchestrate_async
@@ -405,9 +406,15 @@ class TestFailures:
 
     def test_a_failure_ends_the_votes(self, server, decide):
         server.script(decided("claude-3.5"), Prepared(b"oops", 500, "text/plain"))
-        decision = decide(votes=3)
+        with pytest.warns(VoteWarning, match=r"not all votes were cast \(1 of 1 .*HTTP 500; try"):
+            decision = decide(votes=3, fallback=False)
         assert decision.agent == "claude-3.5"
-        assert decision.agreement == pytest.approx(1 / 3)
+        assert decision.agreement == 1
+        assert decision.tally == "1 of 1 vote cast; 2 not cast"
+        assert not decision.fallback
+        assert decision.problem.endswith("HTTP 500; try again later")
+        assert "\nnot all votes were cast: the server at 127.0.0.1" in str(decision)
+        assert [vote.cast for vote in decision.votes] == [True, False, False]
         assert [len(vote.attempts) for vote in decision.votes] == [1, 1, 0]
         assert len(server.received) == 2
 
@@ -417,6 +424,7 @@ class TestFailures:
             decide(fallback=False)
         record = caught.value.record
         assert record["agent"] is None
+        assert record["agreement"] is record["agrees_with_bayes"] is None
         assert len(record["votes"][0]["attempts"]) == 2
         assert json.loads(caught.value.reply)["agent"] == "gpt-5"
 

@@ -88,7 +88,10 @@ def test_nobody_is_eligible(server, decide):
     assert record["agent"] is None
     assert len(record["exclusions"]) == 5
     assert record["limits"] == ["avg_latency_ms < 100"]
+    assert record["problem"] == str(caught.value)
     assert not server.received
+    server.answer(decided("gpt-4o"))
+    assert record.keys() == decide().to_dict().keys()
 
 
 @pytest.mark.parametrize("place", ["argument", "environment", "client"])
