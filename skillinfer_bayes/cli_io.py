@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from skillinfer_bayes.exceptions import (
     ConfigError,
     InputError,
-    MetadataError,
     MissingDependencyError,
     TaskError,
     closest_match_hint,
@@ -117,7 +114,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         return read_table(path)
     import pandas as pd
 
-    rows = _read_json_rows(path, InputError)
+    rows = read_json_rows(path, InputError)
     skills = list(dict.fromkeys(skill for row in rows.values() for skill in row))
     cells = [[row.get(skill) for skill in skills] for row in rows.values()]
     return pd.DataFrame(cells, index=pd.Index(list(rows), dtype=object), columns=skills)
@@ -152,36 +149,10 @@ def stack_scores(paths: Sequence[Path]) -> pd.DataFrame:
     return pd.concat([table.rename(columns=str) for table in tables])
 
 
-def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
-    """Read what is known about each agent besides its scores.
-
-    Parameters
-    ----------
-    path : Path
-        CSV with the agents in the first column, where an empty cell means unknown, or JSON of the
-        form ``{"agent": {"key": value}}``.
-
-    Returns
-    -------
-    dict
-        From agents to their entries; texts that look like numbers become numbers.
-
-    Raises
-    ------
-    MetadataError
-        If the file cannot be read, or an agent or a column comes twice.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _read_json_rows(path, MetadataError)
-    if suffix == ".csv":
-        return _read_csv_rows(path)
-    raise MetadataError(f"`--metadata` must end in .csv or .json, got {str(path)!r}")
-
-
-def _read_json_rows(path: Path, error_type: type[InputError]) -> dict[str, dict[str, Any]]:
+def read_json_rows(path: Path, error_type: type[InputError]) -> dict[str, dict[str, Any]]:
+    """Read a JSON object of objects by agent, or fail with an error of the given type."""
     try:
-        rows = json.loads(_read_text(path, error_type), object_pairs_hook=_unique_keys)
+        rows = json.loads(read_text(path, error_type), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise error_type(f"{str(path)!r} cannot be read as JSON: {error}") from error
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
@@ -200,39 +171,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_csv_rows(path: Path) -> dict[str, dict[str, Any]]:
-    text = io.StringIO(_read_text(path, MetadataError), newline="")
-    try:
-        lines = [line for line in csv.reader(text) if line]
-    except csv.Error as error:
-        raise MetadataError(
-            f"{str(path)!r} cannot be read as CSV: {error}; look for a quote that is not closed"
-        ) from error
-    if len(lines) < 2 or len(lines[0]) < 2:
-        raise MetadataError(
-            f"{str(path)!r} must have a header line, an agent column and at least one more column"
-        )
-    header = [name.strip() for name in lines[0]]
-    found: dict[str, dict[str, Any]] = {}
-    for line in lines[1:]:
-        if len(line) != len(header) or line[0] in found or len(set(header)) < len(header):
-            raise MetadataError(
-                f"{str(path)!r} must have {len(header)} different columns and one line per agent; "
-                f"look at the line of {line[0]!r}"
-            )
-        cells = zip(header[1:], line[1:], strict=True)
-        found[line[0]] = {key: _number_or_text(cell) for key, cell in cells if cell.strip()}
-    return found
-
-
-def _number_or_text(cell: str) -> int | float | str:
-    for convert in (int, float):
-        with contextlib.suppress(ValueError):
-            return convert(cell)
-    return cell.strip()
-
-
-def _read_text(path: Path, error_type: type[InputError]) -> str:
+def read_text(path: Path, error_type: type[InputError]) -> str:
+    """Read UTF-8 text, or fail with an error of the given type."""
     try:
         return path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
     except (OSError, UnicodeDecodeError) as error:

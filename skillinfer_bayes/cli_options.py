@@ -122,7 +122,8 @@ routing_options = _all_of(
         type=existing_file,
         help="Cost, latency and anything else per agent: CSV with the agents in the first column, "
         "or JSON by agent. The keys cost_per_1k, avg_latency_ms and rate_limit_rpm are put into "
-        "words.",
+        "words. In CSV, true and false are truth values, and a column with a text such as 3.10 or "
+        "007, which a number would not keep, has texts only.",
     ),
     click.option(
         "--constraint",

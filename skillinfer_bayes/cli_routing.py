@@ -14,8 +14,8 @@ from skillinfer_bayes.cli_io import (
     load_population,
     make_profiles,
     parse_task,
-    read_metadata,
 )
+from skillinfer_bayes.cli_metadata import read_metadata
 from skillinfer_bayes.cli_options import (
     asking_options,
     n_items_option,

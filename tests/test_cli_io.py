@@ -1,6 +1,7 @@
 """Files and option values of the command line."""
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +10,11 @@ import pytest
 from skillinfer_bayes.cli_io import (
     check_output,
     parse_task,
-    read_metadata,
     read_scores,
     stack_scores,
     write_profiles,
 )
+from skillinfer_bayes.cli_metadata import read_metadata
 from skillinfer_bayes.exceptions import ConfigError, InputError, MetadataError, TaskError
 
 TABLE = pd.DataFrame(
@@ -125,6 +126,41 @@ def test_metadata_from_csv_keeps_numbers_and_leaves_gaps_out(tmp_path: Path) -> 
         "a": {"cost_per_1k": 0.005, "avg_latency_ms": 800, "note": "two\nlines"},
         "b": {"note": "plain"},
     }
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "values"),
+    [
+        ("version", ["3.10", "3.9"], ["3.10", "3.9"]),
+        ("build", ["2024_06", "202405"], ["2024_06", "202405"]),
+        ("commit", ["7e512345", "1234567"], ["7e512345", "1234567"]),
+        ("commit", ["7e5", "ab12"], ["7e5", "ab12"]),
+        ("serial", ["00123", "5"], ["00123", "5"]),
+        ("size", ["128000", "unknown"], [128_000, "unknown"]),
+        ("share", ["-0.25", "1e-05"], [-0.25, 1e-5]),
+        ("share", ["0.5", "inf"], [0.5, "inf"]),
+        ("digits", ["9" * 400, "1"], ["9" * 400, 1]),
+        ("open", ["true", "FALSE"], [True, False]),
+        ("open", ["True ", "00"], [True, "00"]),
+        ("cost_per_1k", ["0.50", "5e-3"], [0.5, 0.005]),
+        ("cost_per_1k", ["1_000", " 007"], ["1_000", 7]),
+        ("rate_limit_rpm", ["inf", "500"], [float("inf"), 500]),
+    ],
+)
+def test_metadata_from_csv_become_numbers_that_are_written_so(
+    tmp_path: Path, column: str, cells: list[str], values: list[object]
+) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text(f"agent,{column}\na,{cells[0]}\nb,{cells[1]}\n", "utf-8")
+    found = [facts[column] for facts in read_metadata(path).values()]
+    assert found == values
+    assert list(map(type, found)) == list(map(type, values))
+
+
+def test_metadata_from_csv_skip_lines_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text(",\nagent,region\na,eu\n , \n,,,\nb,us\n,\n", "utf-8")
+    assert read_metadata(path) == {"a": {"region": "eu"}, "b": {"region": "us"}}
 
 
 def test_metadata_from_json(tmp_path: Path) -> None:
