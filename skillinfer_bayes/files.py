@@ -15,6 +15,8 @@ from skillinfer_bayes.exceptions import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes `path`'s place in one step.
 
+    A file that it replaces hands its permissions on.
+
     Raises
     ------
     InputError
@@ -32,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

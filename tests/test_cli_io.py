@@ -227,6 +227,21 @@ def test_writing_through_a_link_keeps_the_link(tmp_path: Path) -> None:
     assert target.read_text("utf-8").startswith("agent,skill,mean")
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    for mode in (0o600, 0o640, 0o664):
+        path.touch()
+        path.chmod(mode)
+        write_profiles(TABLE, path)
+        assert path.stat().st_mode & 0o777 == mode
+    mask = os.umask(0o027)
+    try:
+        write_profiles(TABLE, tmp_path / "new.json")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "new.json").stat().st_mode & 0o777 == 0o640
+
+
 def test_profiles_are_written_in_every_format(tmp_path: Path) -> None:
     for suffix in ("csv", "parquet", "json"):
         write_profiles(TABLE, tmp_path / f"out.{suffix}")
