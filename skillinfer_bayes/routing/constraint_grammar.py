@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from skillinfer_bayes.exceptions import ConstraintError
-from skillinfer_bayes.routing.metadata_values import is_finite, is_number
+from skillinfer_bayes.routing.metadata_values import is_finite, is_number, plain_value
 
 GRAMMAR = (
     'write KEY < 1000 (or <=, >, >=, ==, !=), KEY == "text", P(SKILL > 0.7) >= 0.9, '
@@ -52,11 +52,13 @@ class MetadataLimit:
 
     def __post_init__(self) -> None:
         _check_name(self.key, "key")
-        if is_number(self.value):
+        value = plain_value(self.value)
+        if is_number(value):
             _check_choice(self.comparison, (*COMPARISONS, *EQUALITIES))
-            object.__setattr__(self, "value", _finite(self.value))
-        elif isinstance(self.value, str | bool):
+            object.__setattr__(self, "value", _finite(value))
+        elif isinstance(value, str | bool):
             _check_choice(self.comparison, EQUALITIES)
+            object.__setattr__(self, "value", value)
         else:
             raise ConstraintError(
                 f"`value` of a limit must be a number, a text or a bool, got {self.value!r}"

@@ -178,20 +178,21 @@ def _read(constraints: object) -> tuple[Constraint, ...]:
     return tuple(one if isinstance(one, kinds) else parse_constraint(one) for one in constraints)
 
 
-def _facts(metadata: Metadata | None, agent: str) -> Mapping[str, object]:
+def _facts(metadata: Metadata | None, agent: str) -> dict[str, object]:
+    """Give an agent's metadata by the texts of their keys, as limits name them."""
     facts = (metadata or {}).get(agent, {})
     if not isinstance(facts, Mapping):
         raise MetadataError(
             f"`metadata` must map each agent to a mapping, got {facts!r} for {agent!r}; write for "
             "example {'cost_per_1k': 0.005}"
         )
-    return facts
+    return {str(key): value for key, value in facts.items()}
 
 
 def _metadata_reasons(
     limit: MetadataLimit, found: Mapping[str, Mapping[str, object]]
 ) -> dict[str, str]:
-    known = list(dict.fromkeys(str(key) for facts in found.values() for key in facts))
+    known = list(dict.fromkeys(key for facts in found.values() for key in facts))
     if limit.key not in known:
         hint = closest_match_hint(limit.key, known) if known else "pass `metadata`"
         raise MetadataError(

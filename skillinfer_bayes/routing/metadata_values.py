@@ -29,7 +29,7 @@ def check_by_agent(metadata: object) -> None:
 
 
 def plain_value(value: object) -> object:
-    """Give a number or a truth value of numpy or `decimal` as Python's own.
+    """Give a number, a truth value or a text of numpy, `decimal` or `enum` as Python's own.
 
     Parameters
     ----------
@@ -42,6 +42,8 @@ def plain_value(value: object) -> object:
     """
     if isinstance(value, Decimal):
         return math.nan if value.is_nan() else float(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # which an enumeration's own would replace by a name
     # values of these classes can only come from a module that is loaded already
     numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
     if numpy is not None and isinstance(value, numpy.bool_):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from decimal import Decimal
 
 import numpy as np
@@ -9,8 +10,12 @@ import pandas as pd
 import pytest
 from stand_in import StandInProfile
 
-from skillinfer_bayes.exceptions import MetadataError
-from skillinfer_bayes.routing.constraints import apply_constraints
+from skillinfer_bayes.exceptions import ConstraintError, MetadataError
+from skillinfer_bayes.routing.constraints import (
+    MetadataLimit,
+    apply_constraints,
+    parse_constraint,
+)
 from skillinfer_bayes.routing.prompt import build_prompt
 from skillinfer_bayes.routing.utility import Utility
 
@@ -35,6 +40,51 @@ def eligible(limit, *values):
 )
 def test_limits(limit, values):
     assert eligible(limit, *values) == ("a",)
+
+
+class Region(enum.StrEnum):
+    EU = "eu"
+
+
+class Place(str, enum.Enum):  # noqa: UP042
+    EU = "eu"
+
+
+@pytest.mark.parametrize("text", [np.str_("eu"), Region.EU, Place.EU])
+def test_texts_of_other_classes(text):
+    assert str(MetadataLimit("fact", "==", text)) == 'fact == "eu"'
+    assert eligible(MetadataLimit("fact", "==", text), "eu", text, "us") == ("a", "b")
+    assert eligible('fact != "us"', text, "us", None) == ("a",)
+    shown = build_prompt(TASK, {"a": AGENTS["a"]}, {"a": {"fact": text}})
+    assert "\n  Fact: eu\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "values"),
+    [
+        (Decimal("0.0055"), (0.0055, 0.006, "0.0055")),
+        (np.float64(0.5), (0.5, 0.6, None)),
+        (np.float32(0.5), (0.5, 0.6, None)),
+        (np.int64(3), (3, 4, None)),
+        (np.True_, (True, False, 1)),
+    ],
+)
+def test_limit_values_of_other_classes(value, values):
+    limit = MetadataLimit("fact", "==", value)
+    assert type(limit.value) in (float, bool)
+    assert eligible(limit, *values) == ("a",)
+    assert parse_constraint(str(limit)) == limit
+
+
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("Infinity"), pd.NA, None])
+def test_limit_values_that_are_not_known(value):
+    with pytest.raises(ConstraintError):
+        MetadataLimit("fact", "==", value)
+
+
+def test_keys_that_are_no_texts():
+    metadata = {"a": {2024: 1}, "b": {2024: 3}, "c": {}}
+    assert apply_constraints("2024 < 2", AGENTS, metadata).eligible == ("a",)
 
 
 def test_reasons():
