@@ -314,7 +314,7 @@ def _verdict(
         gain = float(table["gain"].sum() if batch else first["gain"])
         if method == "regret" and regret is not None:
             gain = min(gain, regret)  # which few draws can exceed by their noise
-        many = f"{len(table)} measurements" if batch else "this"
+        many = f"{len(table)} measurements" if batch and len(table) > 1 else "this"
         cost = f"{table['cost'].sum() if batch else first['cost']:g}"
         begin = f"measure {first['skill']!r} of {first['agent']!r} first"
         return f"{begin}; {many}, at a cost of {cost}, should {GAINS[method].format(gain)}"
@@ -322,6 +322,8 @@ def _verdict(
         known = f"the expected regret of choosing now is {regret:.2g}"
         if batch:
             return f"no measurement is worth its cost: {known}, and none would lower it enough"
+        if regret <= floor * float(table["cost"].min()):
+            return f"no measurement is worth its cost: {known}, and none can lower it enough"
         return (
             f"no single measurement is worth its cost: {known}; several together may be, which a "
             "`budget` would show"
