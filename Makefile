@@ -13,7 +13,7 @@ help:
 	@echo "make demo        fit the tutorial's history and print the routing prompt"
 	@echo "make test        formatting, lint, types, layers and the fast tests"
 	@echo "make test-slow   the tests that fit real models for minutes"
-	@echo "make bench       speed and accuracy against the alternatives"
+	@echo "make bench       the speed benchmarks, against the alternatives where there are some"
 	@echo "make gallery     draw every figure into docs/gallery"
 	@echo "make lint        formatting, lint, types and layers only"
 	@echo "make notebooks   run every notebook in full and keep its outputs"

@@ -27,6 +27,7 @@ from skillinfer_bayes.cli_io import (
     write_profiles,
 )
 from skillinfer_bayes.cli_options import (
+    FiniteRange,
     all_n_items_option,
     existing_file,
     fit_options,
@@ -35,6 +36,7 @@ from skillinfer_bayes.cli_options import (
     population_argument,
     quiet_option,
     seed_option,
+    seed_type,
 )
 from skillinfer_bayes.cli_routing import mcp, prompt, route
 from skillinfer_bayes.cli_steps import Steps, plain_warnings
@@ -110,7 +112,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--seed", type=seed_type, default=1, show_default=True)
 @click.option("--refit", is_flag=True, help="Fit again even if this very fit was kept.")
 @quiet_option
 def demo(seed: int, refit: bool, quiet: bool) -> None:
@@ -224,7 +226,7 @@ def fit(
 @n_items_option
 @click.option(
     "--ci-prob",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.9,
     show_default=True,
     help="How much probability the interval from lower to upper holds.",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from skillinfer_bayes.inference.priors import COVARIANCES, SamplerSettings
+from skillinfer_bayes.inference.priors import COVARIANCES, LARGEST_SEED, SamplerSettings
 
 type Command = Callable[..., None]
 type Decorator = Callable[[Command], Command]
@@ -21,7 +23,8 @@ output_file = click.Path(path_type=Path)
 population_argument = click.argument("population", metavar="POP.nc", type=existing_file)
 observations_argument = click.argument("observations", metavar="OBSERVATIONS", type=existing_file)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no times.")
-seed_option = click.option("--seed", type=click.IntRange(min=0), help="Makes the fit repeatable.")
+seed_type = click.IntRange(0, LARGEST_SEED)
+seed_option = click.option("--seed", type=seed_type, help="Makes the fit repeatable.")
 n_items_option = click.option(
     "--n-items",
     type=existing_file,
@@ -34,6 +37,19 @@ all_n_items_option = click.option(
     help="Table like the scores: how many test items are behind each of them. Give it once for "
     "each HISTORY, or one table for all.",
 )
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that nan and inf, which no comparison refuses, are no part of."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the option's text."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class SkillCount(click.ParamType[str | int]):
@@ -64,9 +80,9 @@ def _all_of(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-def _count(name: str, default: int, text: str) -> Decorator:
+def _count(name: str, default: int, text: str, *, least: int = 1) -> Decorator:
     return click.option(
-        name, type=click.IntRange(min=1), default=default, show_default=True, help=text
+        name, type=click.IntRange(min=least), default=default, show_default=True, help=text
     )
 
 
@@ -97,12 +113,12 @@ fit_options = _all_of(
     ),
     click.option(
         "--target-accept",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=FiniteRange(0, 1, min_open=True, max_open=True),
         default=SAMPLER.target_accept,
         show_default=True,
         help="Raise it when a fit reports divergences: smaller steps, more time.",
     ),
-    _count("--draws", SAMPLER.draws, "Posterior draws per chain."),
+    _count("--draws", SAMPLER.draws, "Posterior draws per chain.", least=4),
     _count("--tune", SAMPLER.tune, "Steps per chain that adapt the sampler and are thrown away."),
     _count("--chains", SAMPLER.chains, "Independent chains."),
 )
@@ -178,16 +194,17 @@ asking_options = _all_of(
         type=click.IntRange(1, 100),
         default=1,
         show_default=True,
-        help="Ask so often, with the agents in another order each time; most votes win.",
+        help="Ask so often, with the agents in as many orders as there are; most votes win. Where "
+        "a request fails, the votes cast until then decide.",
     ),
     click.option("--seed", type=click.IntRange(min=0), help="Shuffle the agents, repeatably."),
     _count("--max-tokens", 500, "Longest reply, in tokens."),
     click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=FiniteRange(0, min_open=True),
         default=60.0,
         show_default=True,
-        help="Seconds to wait for the server.",
+        help="Seconds in which a whole answer must arrive.",
     ),
     click.option(
         "--max-retries",
@@ -204,19 +221,19 @@ asking_options = _all_of(
     ),
     click.option(
         "--cost-weight",
-        type=click.FloatRange(min=0),
+        type=FiniteRange(min=0),
         default=0.0,
         help="Score given up per unit of cost_per_1k, in the choice of the profiles alone.",
     ),
     click.option(
         "--latency-weight",
-        type=click.FloatRange(min=0),
+        type=FiniteRange(min=0),
         default=0.0,
         help="Score given up per ms of avg_latency_ms, in the choice of the profiles alone.",
     ),
     click.option(
         "--quantile",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=FiniteRange(0, 1, min_open=True, max_open=True),
         help="Let the profiles alone choose by this quantile of the score, not its expectation: "
         "0.1 is cautious.",
     ),

@@ -62,6 +62,16 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         ("demo", "--seed", "-1"),
         ("demo", "--seed", "one"),
         ("demo", "--loud"),
+        ("demo", "--seed", 2**64),
+        ("fit", __file__, "-o", "population.nc", "--seed", 2**64),
+        ("fit", __file__, "-o", "population.nc", "--draws", 3),
+        ("fit", __file__, "-o", "population.nc", "--target-accept", "nan"),
+        ("profile", __file__, __file__, "--ci-prob", "nan"),
+        *(
+            ("route", __file__, __file__, "--task", "math=1", option, value)
+            for option in ("--quantile", "--cost-weight", "--latency-weight", "--timeout")
+            for value in ("nan", "inf")
+        ),
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
