@@ -3,8 +3,8 @@
 Results go to standard output; steps, times, warnings and errors go to standard error.
 
 Exit codes: 0 done; 1 the input, a file or the model's reply could not be used (one line says
-why); 2 wrong usage; 3 done, but the fit did not pass its convergence checks; 4 done, but the
-model gave no usable answer and the profiles alone decided; 130 interrupted.
+why); 2 wrong usage; 3 done, but the fit that was made or diagnosed did not pass its convergence
+checks; 4 done, but the model gave no usable answer and the profiles alone decided; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skillinfer_bayes.cli_io import (
     cautions,
     check_output,
     described,
-    load_population,
+    load_with_warning,
     make_profiles,
     stack_scores,
     write_profiles,
@@ -106,7 +106,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 done, 1 input or file not usable, 2 wrong usage,
-    3 done but the fit did not pass its convergence checks,
+    3 done but the fit did not pass its convergence checks (of fit,
+    diagnose and demo; other commands only warn of such a fit),
     4 done but decided without the model, 130 interrupted.
     """
 
@@ -259,7 +260,7 @@ def profile(
     """
     if output is not None:
         check_output(output, TABLE_SUFFIXES)
-    profiles = make_profiles(load_population(population), observations, n_items)
+    profiles = make_profiles(load_with_warning(population), observations, n_items)
     table = profiles.to_dataframe(ci_prob=ci_prob, kind=kind).reset_index()
     if output is None:
         shown = table.assign(**table[["agent", "skill"]].map(one_line))
@@ -279,7 +280,7 @@ def info(population: Path) -> None:
     Example:
       skillinfer-bayes info population.nc
     """
-    for name, value in described(load_population(population)):
+    for name, value in described(load_with_warning(population)):
         click.echo(f"{name:<12} {one_line(value)}")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from skillinfer_bayes.exceptions import (
     ConfigError,
     InputError,
@@ -184,6 +186,16 @@ def load_population(path: Path) -> Population:
     from skillinfer_bayes.population import Population
 
     return Population.load(path)
+
+
+def load_with_warning(path: Path) -> Population:
+    """Read a population file, and say in a line if its fit should not be trusted yet."""
+    population = load_population(path)
+    problems = population.convergence.problems
+    if problems:
+        text = f"Warning: the fit should not be trusted yet: {'; '.join(problems)}"
+        click.echo(one_line(text), err=True)
+    return population
 
 
 def make_profiles(population: Population, observations: Path, n_items: Path | None) -> Profiles:

@@ -11,7 +11,7 @@ import click
 
 from skillinfer_bayes.cli_io import (
     check_output,
-    load_population,
+    load_with_warning,
     make_profiles,
     parse_task,
 )
@@ -96,7 +96,7 @@ def prompt(
 
     task = _task(weights, description)
     facts = None if metadata is None else read_metadata(metadata)
-    profiles = make_profiles(load_population(population), observations, n_items)
+    profiles = make_profiles(load_with_warning(population), observations, n_items)
     field = _eligible(task, profiles, facts, limits)
     text = build_prompt(
         task,
@@ -176,7 +176,7 @@ def route(
         check_output(record, (".json",), "--record")
     task = _task(weights, description)
     facts = None if metadata is None else read_metadata(metadata)
-    profiles = make_profiles(load_population(population), observations, n_items)
+    profiles = make_profiles(load_with_warning(population), observations, n_items)
     shown: dict[str, Any] = {"skills": skills, "compact": compact, "token_budget": token_budget}
     if not os.environ.get(KEY_VARIABLE):
         field = _eligible(task, profiles, facts, limits)

@@ -32,7 +32,7 @@ def run(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def population_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("population") / "population.nc"
-    fake_population(HISTORY).save(path)
+    fake_population(HISTORY, chains=4, draws=500).save(path)
     return path
 
 
@@ -272,6 +272,22 @@ def test_info_describes_the_population(population_file: Path) -> None:
     assert "history      8 agents x 5 skills, 100% filled" in result.stdout
     assert "math, code, reasoning, writing, creativity" in result.stdout
     assert "converged: R-hat" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["info", "profile", "prompt", "route"])
+def test_a_population_that_did_not_converge_is_warned_of(
+    observations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = tmp_path / "population.nc"
+    fake_population(HISTORY, chains=1, draws=20).save(path)
+    arguments = [path] if command == "info" else [path, observations]
+    task = ["--task", "math=1"] if command in ("prompt", "route") else []
+    result = run(command, *arguments, *task)
+    assert result.exit_code == 0
+    warned, *_ = result.stderr.splitlines()
+    assert warned.startswith("Warning: the fit should not be trusted yet: R-hat nan")
+    assert result.stderr.count("trusted") == 1
 
 
 def test_fit_takes_new_agents_scores_too(tmp_path: Path, no_sampling: dict[str, Any]) -> None:

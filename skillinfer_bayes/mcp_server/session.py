@@ -6,10 +6,16 @@ Knows nothing of the protocol; every method takes and gives plain data, and fail
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from skillinfer_bayes.exceptions import InputError, UnknownAgentError, closest_match_hint
+from skillinfer_bayes.exceptions import (
+    ConvergenceWarning,
+    InputError,
+    UnknownAgentError,
+    closest_match_hint,
+)
 from skillinfer_bayes.mcp_server.folder import Folder
 from skillinfer_bayes.mcp_server.results import (
     Done,
@@ -210,7 +216,20 @@ class Session:
         if name not in self._profiles:
             hint = _hint(name, self._profiles, "create_profile")
             raise UnknownAgentError(f"unknown profile {name!r}; {hint}")
-        return self._profiles[name][1]
+        population, found = self._profiles[name]
+        self._doubt(population)
+        return found
+
+    def _doubt(self, population: str) -> None:
+        """Warn of a population whose fit should not be trusted."""
+        problems = self._populations[population].convergence.problems
+        if problems:
+            warnings.warn(
+                f"the fit of population {population!r} should not be trusted yet: "
+                f"{'; '.join(problems)}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
 
 
 def _new_name(name: str, taken: Iterable[str], kind: str) -> str:

@@ -93,7 +93,8 @@ def _call[**P, R](
                 ) from error
         for one in caught:
             if issubclass(one.category, SkillinferWarning):
-                cast("dict[str, Any]", result)["notes"].append(str(one.message))
+                notes = cast("dict[str, Any]", result)["notes"]
+                notes += [str(one.message)] if str(one.message) not in notes else []
             else:
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return result

@@ -9,6 +9,7 @@ import warnings
 
 import jsonschema
 import mcp
+import pandas as pd
 import pytest
 
 from skillinfer_bayes import demo
@@ -23,6 +24,7 @@ from skillinfer_bayes.mcp_server.tools import TOOLS, Tools
 from skillinfer_bayes.population import Population
 from skillinfer_bayes.profiles.task import Task
 from skillinfer_bayes.routing.prompt import build_prompt
+from skillinfer_bayes.testing import fake_population
 
 TASK = {"math": 1.0, "code": 0.3}
 CAUTION = "caution: observed scores are unlike the history's; inferred skills may be far off"
@@ -430,8 +432,22 @@ def test_no_folder(tmp_path):
         build_server(tmp_path / "no")
 
 
-def test_a_profile_that_extrapolates_says_so(call):
-    call("load_population", path="pop.nc")
+def test_a_population_that_did_not_converge_is_noted(call):
+    assert call("load_population", path="pop.nc")["converged"] is False
+    for name in ("a", "b"):
+        made = call("create_profile", name=name, population="pop", observations={"math": 0.8})
+    shown = [made, call("predict", profile="a"), call("match_task", profile="a", task=TASK)]
+    for tool in ("rank_agents", "compare_agents", "next_evaluations", "routing_prompt"):
+        shown.append(call(tool, task=TASK))
+    for result in shown:
+        [note] = result["notes"]
+        assert note.startswith("the fit of population 'pop' should not be trusted yet: R-hat")
+
+
+def test_a_profile_that_extrapolates_says_so(call, folder):
+    history = pd.DataFrame(dict(demo.HISTORY), index=list(demo.HISTORY_AGENTS))
+    fake_population(history, chains=4, draws=500).save(folder / "many_draws.nc")
+    call("load_population", path="many_draws.nc", name="pop")
     usual, odd = {"math": 0.8}, {"math": 0.99, "code": 0.01, "reasoning": 0.99}
     for name, scores in (("usual", usual), ("odd", odd)):
         made = call("create_profile", name=name, population="pop", observations=scores)
