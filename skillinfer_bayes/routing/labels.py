@@ -69,7 +69,9 @@ def one_line(text: str) -> str:
         One line that encodes as UTF-8 and does not contain ``ASSIGNED:`` or anything invisible,
         but for what joins and styles emoji.
     """
-    return MARKER.sub(r"ASSIGNED\g<between>\:", "".join(map(_visible, text, f" {text}")))
+    if not text.isprintable() or INVISIBLE.search(text):
+        text = "".join(map(_visible, text, f" {text}"))
+    return MARKER.sub(r"ASSIGNED\g<between>\:", text)
 
 
 def line_start(text: str) -> str:
@@ -221,9 +223,12 @@ def _escaped(character: str) -> str:
 
 def _bare(text: str) -> str:
     """Reduce a text to what a reader may take it for: no case, no blanks, nothing invisible."""
-    letters = unicodedata.normalize("NFKC", text).replace("_", "")
+    letters = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    letters = letters.replace("_", "").casefold()
+    if letters.isascii() and letters.isprintable():
+        return letters.replace(" ", "")
     return "".join(
         letter
-        for letter in letters.casefold()
+        for letter in letters
         if not (letter.isspace() or letter in JOINERS or _is_hidden(letter))
     )

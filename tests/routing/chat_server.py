@@ -35,7 +35,7 @@ class Prepared:
     wait: bool = False  # until the test is over
     delay: float = 0.0  # seconds
     trickle: bool = False  # a blank now and then until the test is over
-    drip: bool = False  # header after header until the test is over
+    drip: bool = False  # header after header until the test is over, or for ten seconds
     drop: str = ""  # "at once": no answer; "midway": half of it
 
     @property
@@ -95,7 +95,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(prepared.delay)
         if prepared.drip:
             self.wfile.write(b"HTTP/1.0 200 OK\r\n")
-            while not self.server.release.wait(0.05):
+            for _ in range(200):
+                if self.server.release.wait(0.05):
+                    break
                 self.wfile.write(b"X-More: y\r\n")
             return
         raw = prepared.raw
