@@ -15,10 +15,10 @@ from typing import Literal
 from skillinfer_bayes.exceptions import ConfigError, InputError
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.interfaces import ProfileLike, is_normalized
-from skillinfer_bayes.routing.labels import is_text, line_start, one_line, quoted, reads_like_own
+from skillinfer_bayes.routing.labels import is_text, line_start, one_line, quoted
 from skillinfer_bayes.routing.prompt_agents import AgentTexts, count_shown, gather_agents
 from skillinfer_bayes.routing.prompt_facts import SkillChoice
-from skillinfer_bayes.routing.prompt_metadata import GIVEN_DIGITS, number_text
+from skillinfer_bayes.routing.prompt_metadata import GIVEN_DIGITS, is_taken, number_text
 from skillinfer_bayes.routing.tokens import estimate_tokens
 
 #: How the model is asked to answer.
@@ -307,7 +307,7 @@ def _task_lines(
 
 
 def _skill_start(skill: str) -> str:
-    return quoted(skill) if reads_like_own(skill) else line_start(skill)
+    return quoted(skill) if is_taken(skill) else line_start(skill)
 
 
 def check_constraints(constraints: Iterable[str]) -> tuple[str, ...]:

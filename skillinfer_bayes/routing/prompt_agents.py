@@ -13,7 +13,7 @@ from skillinfer_bayes.routing.interfaces import (
     is_normalized,
     surprise_of,
 )
-from skillinfer_bayes.routing.labels import agent_ids, agent_label, one_line, quoted, reads_like_own
+from skillinfer_bayes.routing.labels import agent_ids, agent_label, one_line, quoted
 from skillinfer_bayes.routing.prompt_facts import (
     AgentFacts,
     SkillChoice,
@@ -25,6 +25,7 @@ from skillinfer_bayes.routing.prompt_facts import (
 from skillinfer_bayes.routing.prompt_metadata import (
     GIVEN_DIGITS,
     check_metadata,
+    is_taken,
     metadata_cell,
     metadata_columns,
     metadata_lines,
@@ -194,7 +195,7 @@ def gather_agents(
 
 def skill_label(skill: str) -> str:
     """Show a skill's name: in quotes where it could pass for one of the prompt's own labels."""
-    return quoted(skill) if reads_like_own(skill) else one_line(skill)
+    return quoted(skill) if is_taken(skill) else one_line(skill)
 
 
 def count_shown(texts: AgentTexts, skills: SkillChoice) -> int:

@@ -195,7 +195,7 @@ def _entry(value: object, before: str, after: str) -> str:
 
 
 def _readable_key(key: object, skills: Iterable[str] = ()) -> str:
-    if reads_like_own(str(key), (*HEADINGS.values(), *skills)):
+    if is_taken(str(key), skills):
         return quoted(str(key))
     text = line_start(str(key).replace("_", " "))
     return text[:1].upper() + text[1:]
@@ -212,6 +212,11 @@ def _value_text(value: object) -> str:
     if isinstance(value, numbers.Real) and math.isfinite(value):
         return number_text(float(value))
     return one_line(str(value).strip())
+
+
+def is_taken(name: str, skills: Iterable[str] = ()) -> bool:
+    """Tell whether the name of a skill or a key could pass for what the prompt says itself."""
+    return reads_like_own(name, (*HEADINGS.values(), *skills))
 
 
 def number_text(number: float, digits: int = 6) -> str:

@@ -376,7 +376,8 @@ class TestSafety:
         assert shown.count("  Costs: 1") == shown.count("  Tasks: some") == 1
 
     def test_skills_and_agents_like_the_prompts_own_words_are_quoted(self):
-        numbers = dict.fromkeys(["Task fit", "Agent", "P>0.8", "other_skills\u200d"], (0.5, 0.1))
+        skills = ["Task fit", "Agent", "P>0.8", "other_skills\u200d", "latency (MS)"]
+        numbers = dict.fromkeys(skills, (0.5, 0.1))
         profile = StandInProfile(numbers, descriptions={"Task fit": "how well"})
         names = ["Task fit: 0.99 (P>0.8 = 100%)", "Agent", "Skill profile", "b"]
         agents = dict.fromkeys(names, profile)
@@ -388,7 +389,7 @@ class TestSafety:
         table = build_prompt(dict.fromkeys(numbers, 1), agents, compact=True)
         [heading] = [line for line in table.splitlines() if line.startswith("Agent\t")]
         shown = ["Agent", "Task fit", '"Agent"', '"P>0.8"', '"Task fit"', '"other_skills\u200d"']
-        assert sorted(heading.split("\t")) == sorted(shown)
+        assert sorted(heading.split("\t")) == sorted([*shown, '"latency (MS)"'])
         assert '\n"Agent"\t' in table
 
     @given(names=st.sets(NAMES, min_size=1, max_size=5), data=st.data())
