@@ -46,7 +46,7 @@ class Population:
     posterior : Posterior
         Draws of the population's mean and covariance.
     settings : mapping
-        Priors, sampler settings and seconds per step, as plain data.
+        Priors, sampler settings, seconds per step and verdict, as plain data.
     """
 
     history: History
@@ -158,7 +158,7 @@ class Population:
         progressbar: bool = True,
     ) -> Self:
         """Fit a history; parameters, errors and warnings as `from_dataframe`."""
-        from skillinfer_bayes.checks.diagnostics import warn_unless_converged
+        from skillinfer_bayes.checks.diagnostics import check_convergence, warn_unless_converged
         from skillinfer_bayes.inference.sampling import Stopwatch, fresh_seed, sample_posterior
 
         chosen = read_priors(priors, covariance)
@@ -167,14 +167,16 @@ class Population:
             how = replace(how, random_seed=fresh_seed())
         stopwatch = Stopwatch()
         tree = sample_posterior(history, chosen, how, progressbar=progressbar, stopwatch=stopwatch)
+        posterior = Posterior(tree)
+        verdict = check_convergence(posterior.tree)
         used = {
             "priors": chosen.resolve_for(history).to_dict(),
             "sampler": how.to_dict(),
             "seconds": stopwatch.seconds,
+            "convergence": verdict.to_dict(),
         }
-        population = cls(history, Posterior(tree), used)
-        warn_unless_converged(population.convergence)
-        return population
+        warn_unless_converged(verdict)
+        return cls(history, posterior, used)
 
     @property
     def skills(self) -> list[Skill]:
@@ -204,10 +206,10 @@ class Population:
 
     @cached_property
     def convergence(self) -> Convergence:
-        """Verdict on the fit."""
+        """Verdict on the fit, as it was found after sampling."""
         from skillinfer_bayes.checks.diagnostics import check_convergence
 
-        return check_convergence(self.posterior.tree)
+        return check_convergence(self.posterior.tree, self.settings.get("convergence"))
 
     def diagnose(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,13 @@ class Chains:
 @pytest.fixture
 def chains() -> Chains:
     return Chains()
+
+
+@pytest.mark.parametrize("known", [None, {}, {"rhat": 1.0}, "converged", 5])
+def test_what_is_no_verdict_is_not_taken_for_one(chains, known) -> None:
+    kept = replace(chains.verdict(), divergences=3)
+    assert check_convergence(chains.tree(), kept.to_dict()) == kept
+    assert check_convergence(chains.tree(), known) == chains.verdict()
 
 
 def test_independent_chains_are_fine(chains) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import xarray as xr
 
 from skillinfer_bayes import History, Population, Priors, SamplerSettings, Skill
+from skillinfer_bayes.checks.diagnostics import check_convergence
 from skillinfer_bayes.exceptions import (
     ConfigError,
     ConvergenceWarning,
@@ -93,6 +95,14 @@ class TestFitting:
         assert used["priors"]["rank"] >= 1
         assert used["priors"]["tails"] == "class"
         assert used["sampler"]["random_seed"] is not None
+
+    def test_a_saved_fit_brings_its_verdict(self, scores, asked, tmp_path, monkeypatch) -> None:
+        fitted = Population.from_dataframe(scores, random_seed=1)
+        fitted.save(tmp_path / "pop.nc")
+        verdict = check_convergence(fitted.posterior.tree)
+        monkeypatch.setitem(sys.modules, "arviz_stats", None)  # computing it again would fail
+        assert Population.load(tmp_path / "pop.nc").convergence == verdict
+        assert fitted.convergence == verdict
 
     @pytest.mark.parametrize("ending", ["csv", "parquet"])
     def test_files_are_read_like_tables(self, scores, asked, tmp_path: Path, ending) -> None:

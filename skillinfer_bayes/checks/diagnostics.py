@@ -7,9 +7,10 @@ sample size, and of Betancourt (2016), arXiv:1604.00695, for the energy diagnost
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -98,6 +99,14 @@ class Convergence:
         """Numbers and verdict as plain data."""
         return {**asdict(self), "converged": self.converged, "problems": list(self.problems)}
 
+    @classmethod
+    def from_dict(cls, given: object) -> Self | None:
+        """Read what `to_dict` gave, as fits keep it; None for anything else."""
+        names = {one.name for one in fields(cls)}
+        if not isinstance(given, Mapping) or not names <= set(given):
+            return None
+        return cls(**{name: given[name] for name in names})
+
     def __str__(self) -> str:
         verdict = "converged" if self.converged else "NOT converged"
         return (
@@ -106,18 +115,23 @@ class Convergence:
         )
 
 
-def check_convergence(tree: xr.DataTree) -> Convergence:
+def check_convergence(tree: xr.DataTree, known: object = None) -> Convergence:
     """Compute the convergence diagnostics of a fit.
 
     Parameters
     ----------
     tree : xarray.DataTree
         Groups `posterior` (as `Posterior` takes it) and `sample_stats`.
+    known : mapping, optional
+        What `Convergence.to_dict` gave of this very fit, to be taken instead.
 
     Returns
     -------
     Convergence
     """
+    kept = Convergence.from_dict(known)
+    if kept is not None:
+        return kept
     import arviz_stats  # a second of imports that loading and profiling do without
 
     quantities = identified_quantities(tree.children["posterior"].to_dataset())
