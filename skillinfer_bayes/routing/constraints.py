@@ -37,6 +37,7 @@ from skillinfer_bayes.routing.metadata_values import (
     is_missing,
     is_number,
     plain_value,
+    read_decimal,
 )
 
 __all__ = [
@@ -213,6 +214,8 @@ def _metadata_problem(limit: MetadataLimit, value: object) -> str | None:
     if is_missing(value):
         return "it is not known"
     numeric = is_number(limit.value)
+    if numeric and isinstance(value, str):
+        value = read_decimal(value)
     same_kind = is_number(value) if numeric else isinstance(value, type(limit.value))
     if not same_kind:
         wanted = "a number" if numeric else type(limit.value).__name__

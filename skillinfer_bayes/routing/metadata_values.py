@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
 
 from skillinfer_bayes.exceptions import MetadataError
+
+DECIMAL = re.compile(r"[+-]?[0-9]{1,300}(\.[0-9]+)?")
 
 
 def check_by_agent(metadata: object) -> None:
@@ -51,6 +54,14 @@ def plain_value(value: object) -> object:
     if pandas is not None and (value is pandas.NA or value is pandas.NaT):
         return None
     return value
+
+
+def read_decimal(text: str) -> float | str:
+    """Take a text that is a plain decimal, such as 2.50, for its number; leave others as they are.
+
+    Files keep what a number would not, such as that a version is 3.10.
+    """
+    return float(text) if DECIMAL.fullmatch(text.strip()) else text
 
 
 def is_missing(value: object) -> bool:

@@ -62,7 +62,7 @@ def test_texts_of_other_classes(text):
 @pytest.mark.parametrize(
     ("value", "values"),
     [
-        (Decimal("0.0055"), (0.0055, 0.006, "0.0055")),
+        (Decimal("0.0055"), (0.0055, 0.006, "0.0056")),
         (np.float64(0.5), (0.5, 0.6, None)),
         (np.float32(0.5), (0.5, 0.6, None)),
         (np.int64(3), (3, 4, None)),
@@ -85,6 +85,16 @@ def test_limit_values_that_are_not_known(value):
 def test_keys_that_are_no_texts():
     metadata = {"a": {2024: 1}, "b": {2024: 3}, "c": {}}
     assert apply_constraints("2024 < 2", AGENTS, metadata).eligible == ("a",)
+
+
+def test_numbers_that_a_file_keeps_as_they_are_written():
+    """A price column with 2.50 in it is one of texts, as a version's with 3.10 is."""
+    metadata = {"a": {"price": "2.50"}, "b": {"price": " 10.00"}, "c": {"price": "1e3"}}
+    found = apply_constraints("price < 5", AGENTS, metadata)
+    assert found.eligible == ("a",)
+    assert found.excluded["b"] == ("needs price < 5; it is 10.0",)
+    assert found.excluded["c"] == ("needs price < 5; it is '1e3', which is not a number",)
+    assert apply_constraints('price == "2.50"', AGENTS, metadata).eligible == ("a",)
 
 
 def test_reasons():
