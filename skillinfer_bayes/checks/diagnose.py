@@ -25,8 +25,8 @@ from skillinfer_bayes.checks.predictive import posterior_predictive, prior_predi
 from skillinfer_bayes.checks.replicates import spread_draws
 from skillinfer_bayes.checks.report import Diagnosis, Line
 from skillinfer_bayes.checks.sensitivity import ALL, CONFLICT, STRONG, prior_sensitivity
-from skillinfer_bayes.exceptions import ConfigError
 from skillinfer_bayes.fit_options import read_settings
+from skillinfer_bayes.history.cells import read_flag
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
 from skillinfer_bayes.profiles.surprise import surprise
@@ -99,8 +99,7 @@ def diagnose(
     """
     check_count("n_replicates", 100, n_replicates)
     check_count("random_seed", 0, random_seed)
-    if not isinstance(refit, bool):
-        raise ConfigError(f"`refit` must be True or False, got {refit!r}")
+    refit = read_flag("refit", refit)
     how = None if settings is None else read_settings(settings)
     found = Found()
     evidence = evidence_of_history(population.history)

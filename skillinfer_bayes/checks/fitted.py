@@ -27,6 +27,8 @@ REPORTED_CI = 0.9
 def package_method(
     priors: Priors | Mapping[str, Any] | None = None,
     settings: SamplerSettings | Mapping[str, Any] | None = None,
+    *,
+    pooled: bool = False,
 ) -> Method:
     """Fit this package to a case and predict measured scores.
 
@@ -34,30 +36,14 @@ def package_method(
     ----------
     priors, settings : optional
         As `Population.from_history`; the seed is the case's.
+    pooled : bool, default False
+        Learn from what is shown of the agents to predict, too.
     """
     prior, how = read_priors(priors), read_settings(settings)
 
     def predict(case: Case) -> DrawnForecast:
-        return forecast_of(fit_case(case, prior, how), case)
-
-    return predict
-
-
-def pooled_method(
-    priors: Priors | Mapping[str, Any] | None = None,
-    settings: SamplerSettings | Mapping[str, Any] | None = None,
-) -> Method:
-    """Fit this package to a case's history and to what is shown of the agents to predict.
-
-    Parameters
-    ----------
-    priors, settings : optional
-        As `package_method`.
-    """
-    prior, how = read_priors(priors), read_settings(settings)
-
-    def predict(case: Case) -> DrawnForecast:
-        return forecast_of(fit_case(replace(case, history=pool(case)), prior, how), case)
+        learned = replace(case, history=pool(case)) if pooled else case
+        return forecast_of(fit_case(learned, prior, how), case)
 
     return predict
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from skillinfer_bayes.checks.fitted import package_method, pooled_method
+from skillinfer_bayes.checks.fitted import package_method
 from skillinfer_bayes.checks.options import (
     as_history,
     as_list,
@@ -314,7 +314,7 @@ def pick_methods(
         return dict(methods)
     known = {
         "ours": package_method(priors, settings),
-        "ours_pooled": pooled_method(priors, settings),
+        "ours_pooled": package_method(priors, settings, pooled=True),
         **RIVALS,
     }
     for name in names:

@@ -133,6 +133,11 @@ class Scales:
         return self.links.upper
 
     @property
+    def tolerance(self) -> FloatArray:
+        """How far rounding may move a score, in score units, (K,); 0 where unbounded."""
+        return np.array([item.tolerance for item in self.scales])
+
+    @property
     def bounded(self) -> BoolArray:
         """True where the link is a logit, (K,)."""
         return self.links.bounded
@@ -349,7 +354,7 @@ def check_scores(
         Naming the first cell that is infinite or outside its bounds, and how many there are.
     """
     values = np.array(table, dtype=np.float64)
-    slack = np.array([item.tolerance for item in scales.scales])
+    slack = scales.tolerance
     outside = (values < scales.lower - slack) | (values > scales.upper + slack)
     offending = np.argwhere(outside | np.isinf(values))
     if len(offending):

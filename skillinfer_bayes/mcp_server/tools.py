@@ -94,7 +94,8 @@ def _call[**P, R](
         for one in caught:
             if issubclass(one.category, SkillinferWarning):
                 notes = cast("dict[str, Any]", result)["notes"]
-                notes += [str(one.message)] if str(one.message) not in notes else []
+                if str(one.message) not in notes:
+                    notes.append(str(one.message))
             else:
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return result

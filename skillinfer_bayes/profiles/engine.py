@@ -41,7 +41,6 @@ FAST_FROM = 50
 FAST_CLASSES_FROM = 10
 FAST_NODES = 9
 SEED_DIGITS = 9
-ROUNDING = 1e-9
 
 
 class Summary(NamedTuple):
@@ -268,8 +267,8 @@ class Engine:
                 result[agents] = average(ndtr((mean - at) / sd), weight)
         if kind == "score" and self._counted.any():
             # a share of items is written in decimals, and may differ from itself in the last one
-            apart = np.where(self._counted, ROUNDING * self.scales.links.span, 0.0)
-            above = (self.draws(evidence, kind="score") > thresholds + apart).mean(axis=0)
+            apart = thresholds + self.scales.tolerance
+            above = (self.draws(evidence, kind="score") > apart).mean(axis=0)
             result = np.where(self._counted, above, result)
         links = self.scales.links
         # no skill lies below what guessing scores, and no score but one of few items

@@ -247,8 +247,8 @@ def prepare_job(
     try:
         eligible_or_error(field)
     except DecisionError as error:
-        none = Decision("", "", "", "", options.model, problem=str(error), case=case)
-        none = replace(none, random_seed=rules.random_seed, decided_at=_now())
+        more: dict[str, Any] = {"random_seed": rules.random_seed, "decided_at": _now()}
+        none = Decision("", "", "", "", options.model, problem=str(error), case=case, **more)
         none = blank_out(options.key, none)
         raise DecisionError(str(none.problem), record=_undecided(none)) from None
     plan = plan_prompt(

@@ -15,7 +15,7 @@ from skillinfer_bayes.checks.fitted import forecast_of, pool
 from skillinfer_bayes.checks.learning_curve import learning_curve
 from skillinfer_bayes.checks.rivals import RIVALS
 from skillinfer_bayes.checks.scores import DrawnForecast, NormalForecast, unrounded
-from skillinfer_bayes.checks.splits import agent_cases, cell_cases
+from skillinfer_bayes.checks.splits import Case, agent_cases, cell_cases
 from skillinfer_bayes.checks.validation import held_out, held_out_cells, summarise_held_out
 from skillinfer_bayes.exceptions import ConfigError, InputError
 from skillinfer_bayes.history.table import History
@@ -27,6 +27,20 @@ QUIET = {"progressbar": False, "repeats": 2, "random_seed": 4}
 
 def ours_without_a_fit(case):
     return forecast_of(fake_population(case.history, draws=300, random_seed=case.seed), case)
+
+
+def one_case(history: History, hidden: float = 0.0) -> Case:
+    (case,) = agent_cases(
+        history,
+        n_history=[15],
+        repeats=[0],
+        n_test=6,
+        share_observed=0.5,
+        hidden=[hidden],
+        keep_together=None,
+        random_seed=0,
+    )
+    return case
 
 
 def know_all(case):
@@ -90,18 +104,7 @@ def test_cells_of_the_table(make_history) -> None:
 
 
 def test_our_forecast_is_what_profiles_report(make_history) -> None:
-    case = next(
-        agent_cases(
-            make_history(),
-            n_history=[15],
-            repeats=[0],
-            n_test=6,
-            share_observed=0.5,
-            hidden=[0.0],
-            keep_together=None,
-            random_seed=0,
-        )
-    )
+    case = one_case(make_history())
     population = fake_population(case.history, draws=400)
     forecast = forecast_of(population, case)
     table = population.profiles(case.rows, n_items=case.n_items).to_dataset(kind="score")
@@ -191,16 +194,7 @@ def test_pooled_history_has_a_row_for_what_each_new_agent_shows(make_history, pr
     if precision == "stderr":
         given |= {"n_items": None, "stderr": 1.0 / given["n_items"]}
     history = History.from_dataframe(scores, **given)
-    (case,) = agent_cases(
-        history,
-        n_history=[15],
-        repeats=[0],
-        n_test=6,
-        share_observed=0.5,
-        hidden=[0.3],
-        keep_together=None,
-        random_seed=0,
-    )
+    case = one_case(history, hidden=0.3)
     blank = case.rows.index[2]
     case.rows.loc[blank] = np.nan
     pooled = pool(case)
