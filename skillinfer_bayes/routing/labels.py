@@ -39,6 +39,8 @@ OWN_LABELS = (
     *("cost:", "latency:", "ratelimit:"),
 )
 OWN_HEADINGS = frozenset({"", "agent"})
+# What only the prompt says of a skill.
+OWN_MARKS = ("±", "(observed)", "(inferred)")
 
 
 def is_text(value: object) -> bool:
@@ -118,11 +120,14 @@ def reads_like_own(text: str, others: Iterable[str] = ()) -> bool:
     Returns
     -------
     bool
-        True if it begins like one of the prompt's own lines, or is a heading of its table or one
-        of `others`, whatever the case, the blanks and the invisible characters.
+        True if it begins like one of the prompt's own lines, holds what only a score has there, or
+        is a heading of its table or one of `others`, whatever the case, the blanks and the
+        invisible characters.
     """
     seen = _bare(text)
-    return seen.startswith(OWN_LABELS) or seen in OWN_HEADINGS or seen in set(map(_bare, others))
+    if seen.startswith(OWN_LABELS) or any(mark in seen for mark in OWN_MARKS):
+        return True
+    return seen in OWN_HEADINGS or seen in set(map(_bare, others))
 
 
 def agent_label(name: str) -> str:

@@ -471,4 +471,4 @@ def test_real_fits_are_reproducible_and_beat_the_mean(make_history) -> None:
     pd.testing.assert_frame_equal(one.drop(columns="seconds"), again.drop(columns="seconds"))
     summary = summarise_held_out(one, ["method"])
     assert summary.loc["ours", "crps"] < 0.9 * summary.loc["mean", "crps"]
-    assert summary.loc["ours", "divergences"] >= 0
+    assert summary["divergences"].notna().to_dict() == {"ours": True, "mean": False}

@@ -386,7 +386,8 @@ def test_benchpress(server, cache) -> None:
     assert found.skills.loc["gpqa", "num_problems"] == 198
     assert found.licence == "CDLA-Permissive-2.0"
     assert found.n_items is None
-    assert found.to_history().scales.describe() is not None
+    links = found.to_history().scales.describe().set_index("skill")["link"]
+    assert links[["gpqa", "chatbot_arena_elo"]].tolist() == ["logit", "identity"]
 
 
 def test_onet_from_its_own_site(server, cache) -> None:

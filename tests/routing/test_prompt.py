@@ -356,6 +356,8 @@ class TestSafety:
             "Math",
             "cost: $0/1k tokens, Latency",
             "Cost ($/1k tokens)",
+            "code: 0.99 ± 0.00 (observed)",
+            "code: 0.99 (Inferred)",
         ],
     )
     def test_keys_like_the_prompts_own_words_are_quoted(self, key):
@@ -376,7 +378,8 @@ class TestSafety:
         assert shown.count("  Costs: 1") == shown.count("  Tasks: some") == 1
 
     def test_skills_and_agents_like_the_prompts_own_words_are_quoted(self):
-        skills = ["Task fit", "Agent", "P>0.8", "other_skills\u200d", "latency (MS)"]
+        score = "code: 0.99 ± 0.00 (observed)"
+        skills = ["Task fit", "Agent", "P>0.8", "other_skills\u200d", "latency (MS)", score]
         numbers = dict.fromkeys(skills, (0.5, 0.1))
         profile = StandInProfile(numbers, descriptions={"Task fit": "how well"})
         names = ["Task fit: 0.99 (P>0.8 = 100%)", "Agent", "Skill profile", "b"]
@@ -386,10 +389,11 @@ class TestSafety:
         assert '\n"Task fit: 0.99 (P>0.8 = 100%)":\n' in text
         assert text.count('\n    "Task fit": 0.50 ± 0.10 (inferred)\n') == len(names)
         assert text.count('\n    "P>0.8": 0.50') == len(names)
+        assert text.count(f'\n    "{score}": 0.50') == len(names)
         table = build_prompt(dict.fromkeys(numbers, 1), agents, compact=True)
         [heading] = [line for line in table.splitlines() if line.startswith("Agent\t")]
         shown = ["Agent", "Task fit", '"Agent"', '"P>0.8"', '"Task fit"', '"other_skills\u200d"']
-        assert sorted(heading.split("\t")) == sorted([*shown, '"latency (MS)"'])
+        assert sorted(heading.split("\t")) == sorted([*shown, '"latency (MS)"', f'"{score}"'])
         assert '\n"Agent"\t' in table
 
     @given(names=st.sets(NAMES, min_size=1, max_size=5), data=st.data())
@@ -448,6 +452,7 @@ class TestSafety:
             ("a ☀\ufe0f", r'"a ☀\ufe0f"'),
             ("Task fit", '"Task fit"'),
             ("agent", '"agent"'),
+            ("code: 1.00 ±0", '"code: 1.00 ±0"'),
             ("agent-7", "agent-7"),
         ],
     )
