@@ -3,8 +3,9 @@
 New agents: N agents are the history, 40 others show a third of their skills, the rest is
 predicted as measured scores. `ours_pooled` has what they show in its history, too. `--hide`
 repeats this with that share of the history's cells blanked and prints what it costs. `--cells 0.2`
-hides a share of the whole table's cells instead, and predicts those. Every split's figures go to
-`--out`.
+hides a share of the whole table's cells instead, and predicts those. `--simulated` draws a table
+like the real one from a fit to it, in which the model is right, for each repeat. Every split's
+figures go to `--out`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._common import DATA, print_machine, print_table, read_scores
+from benchmarks.simulated import draw_history, fit_once
 from skillinfer_bayes.checks.rivals import RIVALS
 from skillinfer_bayes.checks.splits import Case, agent_cases, cell_cases
 from skillinfer_bayes.checks.validation import (
@@ -84,6 +86,9 @@ def protocol_cases(
 def run_repeat(chosen: argparse.Namespace, repeat: int) -> pd.DataFrame:
     """All settings and methods of one repeat."""
     history, together = read_history(chosen.table, with_items=not chosen.without_items)
+    if chosen.simulated:
+        fit = fit_once(chosen.table, history, chosen.priors, chosen.settings, chosen.seed)
+        history, together = draw_history(fit, repeat, chosen.seed), None
     if chosen.cells:
         cases = cell_cases(history, share=chosen.cells, repeats=[repeat], random_seed=chosen.seed)
     else:
@@ -203,6 +208,7 @@ def read_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--methods", nargs="+", default=["ours", *RIVALS])
     parser.add_argument("--without-items", action="store_true", help="do not use item counts")
+    parser.add_argument("--simulated", action="store_true", help="draw tables from a fit to it")
     parser.add_argument("--priors", type=json.loads, default={}, help="JSON, as Priors")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON, as SamplerSettings")
     parser.add_argument("--jobs", type=int, default=1, help="processes; each compiles once")

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from skillinfer_bayes import held_out, summarise_held_out
+from skillinfer_bayes import History, held_out, summarise_held_out
 from skillinfer_bayes.checks.validation import held_out_cells
+from skillinfer_bayes.testing import fake_population, simulate_history
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -156,3 +158,27 @@ def test_held_out_gives_the_benchmarks_predictions_of_our_own_fits(accuracy) -> 
     as_text = f"{command} --settings {json.dumps(settings, separators=(',', ':'))}"
     theirs, ours = both_ways(accuracy, as_text, ["ours"], settings=settings)
     pd.testing.assert_frame_equal(theirs, ours)
+
+
+def test_simulated_tables_are_like_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from benchmarks.simulated import draw_history
+
+    scores = (simulate_history(40, 4, random_seed=3).scores * 50).round() / 50
+    scores.iloc[::3, 1] = np.nan
+    history = History.from_dataframe(scores, n_items=50)
+    population = fake_population(history, draws=200)
+    drawn = [draw_history(population, repeat, seed=1) for repeat in (0, 0, *range(1, 60))]
+    pd.testing.assert_frame_equal(drawn[0].to_dataframe(), drawn[1].to_dataframe())
+    assert not np.array_equal(drawn[1].values, drawn[2].values, equal_nan=True)
+    for one in drawn:
+        assert (one.agents, one.skills) == (history.agents, history.skills)
+        np.testing.assert_array_equal(one.observed, history.observed)
+        counts = one.values[one.observed] * 50
+        np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+        assert counts.min() >= 0
+        assert counts.max() <= 50
+    mean = np.mean([np.nanmean(one.values, axis=0) for one in drawn], axis=0)
+    spread = np.mean([np.nanstd(one.values, axis=0) for one in drawn], axis=0)
+    np.testing.assert_allclose(mean, np.nanmean(history.values, axis=0), atol=0.03)
+    np.testing.assert_allclose(spread, np.nanstd(history.values, axis=0), atol=0.03)
