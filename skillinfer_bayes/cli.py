@@ -10,6 +10,7 @@ checks; 4 done, but the model gave no usable answer and the profiles alone decid
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,10 @@ class _Commands(click.Group):
     """Turns the package's errors into one line and its warnings into plain text."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # a name that the terminal cannot show is no reason to show nothing
+            if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         try:
             with plain_warnings() as seen:
                 result = super().invoke(ctx)
@@ -182,7 +187,7 @@ def fit(
       skillinfer-bayes fit history.csv new_agents.csv -o population.nc
     """
     steps = Steps(quiet=quiet)
-    check_output(output, (".nc",))
+    check_output(output, (".nc",), inputs=[*history, *n_items])
     with steps.step("read the history"):
         from skillinfer_bayes.history.table import History
 
@@ -252,14 +257,15 @@ def profile(
     OBSERVATIONS is a CSV, TSV or Parquet table like the history, with empty cells where an agent
     was not measured, or JSON: {"agent": {"skill": score}}. Every agent and skill gets a mean, a
     standard deviation, an interval, and whether it was observed or inferred. Agents whose scores
-    are unlike anything in the history are named on standard error.
+    are unlike anything in the history are named on standard error. A file of profiles that is
+    there already is replaced.
 
     \b
     Example:
       skillinfer-bayes profile population.nc new_agents.csv -o profiles.csv
     """
     if output is not None:
-        check_output(output, TABLE_SUFFIXES)
+        check_output(output, TABLE_SUFFIXES, inputs=[population, observations, n_items])
     profiles = make_profiles(load_with_warning(population), observations, n_items)
     table = profiles.to_dataframe(ci_prob=ci_prob, kind=kind).reset_index()
     if output is None:

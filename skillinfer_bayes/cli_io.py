@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +215,12 @@ def cautions(profiles: Profiles) -> list[str]:
     return found[:MOST_CAUTIONS] + ([f"Caution: and {more} more agents"] if more > 0 else [])
 
 
-def check_output(path: Path, suffixes: tuple[str, ...], option: str = "--output") -> Path:
+def check_output(
+    path: Path,
+    suffixes: tuple[str, ...],
+    option: str = "--output",
+    inputs: Iterable[Path | None] = (),
+) -> Path:
     """Refuse an output file that could not be written, before any long work.
 
     Parameters
@@ -225,6 +230,8 @@ def check_output(path: Path, suffixes: tuple[str, ...], option: str = "--output"
         Endings that are understood.
     option : str, default "--output"
         Which option the file comes from.
+    inputs : iterable of Path or None
+        Files that are read, which must not be replaced by what is made of them.
 
     Returns
     -------
@@ -234,8 +241,8 @@ def check_output(path: Path, suffixes: tuple[str, ...], option: str = "--output"
     Raises
     ------
     ConfigError
-        If the ending is not one of `suffixes`, `path` is a folder, or its folder does not exist
-        or cannot be written to.
+        If the ending is not one of `suffixes`, `path` is a folder or one of the inputs, or its
+        folder does not exist or cannot be written to.
     """
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"`{option}` must end in {' or '.join(suffixes)}, got {str(path)!r}")
@@ -244,6 +251,10 @@ def check_output(path: Path, suffixes: tuple[str, ...], option: str = "--output"
         raise ConfigError(
             f"`{option}` must be a file in an existing folder that you may write to, "
             f"got {str(path)!r}"
+        )
+    if path.exists() and any(one is not None and path.samefile(one) for one in inputs):
+        raise ConfigError(
+            f"`{option}` must not be a file that is read, got {str(path)!r}; give another name"
         )
     return path
 

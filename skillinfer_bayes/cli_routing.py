@@ -23,7 +23,7 @@ from skillinfer_bayes.cli_options import (
     population_argument,
     routing_options,
 )
-from skillinfer_bayes.exceptions import DecisionError
+from skillinfer_bayes.exceptions import ConfigError, DecisionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,9 +159,9 @@ def route(
     """Let a language model assign a task.
 
     Sends the prompt and prints the model's reasoning and the agent that it chose. The key is read
-    from the environment variable OPENAI_API_KEY; set it to any word for a server that needs none.
-    Without it, the prompt is printed and nothing is sent. Ends with exit code 4 where the model
-    gave no usable answer and the profiles alone decided.
+    from the environment variable OPENAI_API_KEY; set it to "none" for a server that needs none.
+    Without it, a prompt to paste is printed and nothing is sent. Ends with exit code 4 where the
+    model gave no usable answer and the profiles alone decided.
 
     \b
     Example:
@@ -173,17 +173,22 @@ def route(
     from skillinfer_bayes.routing.utility import Utility
 
     if record is not None:
-        check_output(record, (".json",), "--record")
+        inputs = [population, observations, n_items, metadata]
+        check_output(record, (".json",), "--record", inputs)
     task = _task(weights, description)
     facts = None if metadata is None else read_metadata(metadata)
     profiles = make_profiles(load_with_warning(population), observations, n_items)
     shown: dict[str, Any] = {"skills": skills, "compact": compact, "token_budget": token_budget}
     if not os.environ.get(KEY_VARIABLE):
+        if as_json:
+            raise ConfigError(f"`--json` needs a decision, and {KEY_VARIABLE} is not set; set it")
         field = _eligible(task, profiles, facts, limits)
         text = build_prompt(task, field.profiles, field.metadata, constraints, threshold, **shown)
         _say_who_is_left_out(field.exclusions)
         click.echo(text)
-        click.echo(f"{KEY_VARIABLE} is not set: this is the prompt; nothing was sent.", err=True)
+        click.echo(
+            f"{KEY_VARIABLE} is not set: here is a prompt to paste; nothing was sent.", err=True
+        )
         if record is not None:
             click.echo(f"Warning: no record was written to {str(record)!r}", err=True)
         return

@@ -33,7 +33,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+#: Warnings are shown where the package was called, and not at a line of its own.
+PACKAGE_FOLDER = str(Path(__file__).parent)
 
 
 class SkillinferError(Exception):

@@ -15,13 +15,14 @@ from skillinfer_bayes.exceptions import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes `path`'s place in one step.
 
-    A file that it replaces hands its permissions on.
+    A file that it replaces hands its permissions on; a link stays, and what it leads to changes.
 
     Raises
     ------
     InputError
         If `path` is a folder, or its folder does not exist.
     """
+    path = path.resolve()
     if path.is_dir():
         raise InputError(f"`path` must be a file, got the folder {str(path)!r}; name a file in it")
     if not path.parent.is_dir():

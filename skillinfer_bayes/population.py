@@ -397,4 +397,4 @@ def _texts_of(skills: Any) -> dict[str, str]:
             f"`descriptions` must map skills to texts, or hold Skills, got {skills!r}; "
             "write for example {'math': 'Solves equations'}"
         )
-    return {skill.name: skill.description for skill in found}
+    return {skill.name: skill.description for skill in found if skill.description}

@@ -203,6 +203,10 @@ def test_an_output_file_is_checked_before_the_work(tmp_path: Path) -> None:
         check_output(tmp_path / "profiles.txt", (".csv", ".json"))
     with pytest.raises(ConfigError, match="existing folder"):
         check_output(tmp_path / "absent" / "profiles.csv", (".csv",))
+    good.touch()
+    assert check_output(good, (".csv",), inputs=[None, tmp_path]) == good
+    with pytest.raises(ConfigError, match=r"must not be a file that is read, got"):
+        check_output(tmp_path / "." / "profiles.csv", (".csv",), inputs=[None, good])
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ConfigError, match="must be a file"):
         check_output(tmp_path / "folder.csv", (".csv",))

@@ -9,20 +9,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from skillinfer_bayes.exceptions import ConvergenceWarning
+from skillinfer_bayes.exceptions import PACKAGE_FOLDER, ConvergenceWarning
 
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
 MIN_BFMI = 0.3
 MAX_CORRELATIONS = 2000
-_PACKAGE = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -217,4 +215,4 @@ def warn_unless_converged(convergence: Convergence) -> None:
     if not convergence.converged:
         message = "the fit did not converge: " + "; ".join(convergence.problems)
         # it points at the caller's code, whichever of our functions was called there
-        warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(_PACKAGE,))
+        warnings.warn(message, ConvergenceWarning, skip_file_prefixes=(PACKAGE_FOLDER,))

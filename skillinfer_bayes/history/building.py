@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skillinfer_bayes.exceptions import HistoryError, HistoryWarning
+from skillinfer_bayes.exceptions import PACKAGE_FOLDER, HistoryError, HistoryWarning
 from skillinfer_bayes.history.cells import check_skill_names
 from skillinfer_bayes.history.detection import detect_scales
 from skillinfer_bayes.history.facts import constant_columns
@@ -24,6 +24,7 @@ MIN_RELATIVE_SPREAD = 1e-12
 MIN_SPREAD = 1e-150
 # Weight of the median skill's spread, in scores.
 SPREAD_PRIOR_COUNT = 5
+SHOWN_NAMES = 5
 
 
 def find_filled(
@@ -61,7 +62,9 @@ def find_filled(
         there = set(kept)
         lost = [name for i, name in enumerate(names) if i not in there]
         if lost:
-            notes.append(f"dropped {kind} without a single score: {', '.join(map(repr, lost))}")
+            shown = ", ".join(map(repr, lost[:SHOWN_NAMES]))
+            more = f" and {len(lost) - SHOWN_NAMES} more" if len(lost) > SHOWN_NAMES else ""
+            notes.append(f"dropped {kind} without a single score: {shown}{more}")
     return rows, columns, tuple(notes)
 
 
@@ -147,7 +150,7 @@ def _warn_impossible(
             f"{float(values[row, column])!r} of {n_items[row, column]:g} items is no whole count; "
             "fine for averages of subtasks, otherwise check the counts",
             HistoryWarning,
-            stacklevel=2,
+            skip_file_prefixes=(PACKAGE_FOLDER,),
         )
 
 
@@ -163,7 +166,7 @@ def warn_constant(covariates: FloatArray | None, names: Sequence[str]) -> None:
             f"`covariates` should differ between agents, got {constant} with one value for all, "
             "which teaches nothing: new agents are not moved by them either; leave them out",
             HistoryWarning,
-            stacklevel=4,
+            skip_file_prefixes=(PACKAGE_FOLDER,),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def read_numbers(
         row, column = (int(i) for i in infinite[0])
         raise error(
             f"`{argument}` must be finite, got {values[row, column]} for agent {agents[row]!r}, "
-            f"skill {skills[column]!r}; leave the cell empty if it was not measured"
+            f"{_kind(argument)} {skills[column]!r}; {_repair(argument)}"
         )
     return values
 
@@ -124,7 +125,16 @@ def _read_column(
 
 
 def _is_number(cell: object) -> bool:
-    return isinstance(cell, numbers.Real) and not isinstance(cell, bool | np.bool_)
+    return isinstance(cell, numbers.Real | Decimal) and not isinstance(cell, bool | np.bool_)
+
+
+def _kind(argument: str) -> str:
+    return "covariate" if argument == "covariates" else "skill"
+
+
+def _repair(argument: str) -> str:
+    number = "replace it by a number"
+    return number if argument == "covariates" else f"{number} or leave the cell empty"
 
 
 def _not_numeric(
@@ -136,15 +146,16 @@ def _not_numeric(
     total: int,
 ) -> str:
     first = bad[0]
-    kind = "covariate" if argument == "covariates" else "skill"
-    place = f"agent {agents[first]!r}, {kind} {skill!r}"
-    if len(bad) == total and total > 1:
+    place = f"agent {agents[first]!r}, {_kind(argument)} {skill!r}"
+    if len(bad) == total and total > 1 and argument == "covariates":
+        fix = "drop the column, or make numbers of it"
+    elif len(bad) == total and total > 1:
         fix = (
             "drop the column, pass its name as groups=, or make it the index if it holds "
             "the agents' names"
         )
     else:
-        fix = "replace it by a number or leave the cell empty"
+        fix = _repair(argument)
     more = f" (and {len(bad) - 1} more in this column)" if len(bad) > 1 else ""
     return f"`{argument}` must hold numbers, got {cells[first]!r} for {place}{more}; {fix}"
 
@@ -222,7 +233,8 @@ def read_mask(given: Any, agents: tuple[str, ...], skills: tuple[str, ...]) -> B
         rows = read_labels(given.index, "agent", argument="mask")
         columns = read_labels(given.columns, "skill", argument="mask")
         for kind, wanted, found in (("agents", agents, rows), ("skills", skills, columns)):
-            lacking = [name for name in wanted if name not in set(found)]
+            there = set(found)
+            lacking = [name for name in wanted if name not in there]
             if lacking:
                 raise HistoryError(
                     f"`mask` must have all {kind} of the history, got none for {lacking[:5]}; "
@@ -259,8 +271,9 @@ def _aligned(
         ("agents", agents, labelled.index),
         ("skills", skills, labelled.columns),
     ):
+        known = set(wanted)
         lacking = [name for name in wanted if name not in found]
-        extra = [name for name in found if name not in set(wanted)]
+        extra = [name for name in found if name not in known]
         if lacking or extra or len(found) != len(wanted):
             raise HistoryError(
                 f"`{argument}` must have the same {kind} as the scores; missing "

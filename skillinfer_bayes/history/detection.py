@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from skillinfer_bayes.exceptions import HistoryError, HistoryWarning
+from skillinfer_bayes.exceptions import PACKAGE_FOLDER, HistoryError, HistoryWarning
 from skillinfer_bayes.history.links import NAMED_BOUNDS, FloatArray, Scale
 
 # A table counts as one of fractions (or of percentages) from this share of its cells on.
@@ -88,7 +88,7 @@ def detect_scales(
             f"`scale` of {lifted} was read as percent because the rest of the table is, though no "
             f"score exceeds 1; pass scale={{{lifted[0]!r}: '0-1'}} if these are fractions",
             HistoryWarning,
-            stacklevel=2,
+            skip_file_prefixes=(PACKAGE_FOLDER,),
         )
     return found
 

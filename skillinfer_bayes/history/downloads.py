@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,15 +123,19 @@ def load_files[T](
     """
     source = source.at(options.mirror)
     folder = _folder(source, options.cache)
-    fetched = {name: _fetch(source, name, folder, options.refresh) for name in source.files}
-    paths = {name: path for name, (path, _) in fetched.items()}
+    paths = {name: folder / name for name in source.files}
     try:
+        fresh = [path for name, path in paths.items() if _fetch(source, name, path, options)]
         parsed = parse(paths)
-    except (KeyError, ValueError, UnicodeDecodeError) as error:
-        for path, fresh in fetched.values():
+    except DatasetError:
+        _restore(paths.values())
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        for path in fresh:
             # kept for good only what could be read, or was put there by hand
-            if fresh and not _record_of(path).is_file():
+            if not _record_of(path).is_file():
                 path.unlink(missing_ok=True)
+        _restore(paths.values())
         raise DatasetError(
             f"the files of {source.dataset!r} from {source.base} do not hold what is expected "
             f"({type(error).__name__}: {error}); they may have changed there, so try another "
@@ -140,7 +144,19 @@ def load_files[T](
     checksums = {name: sha256_of(path) for name, path in paths.items()}
     for name, path in paths.items():
         write_text(_record_of(path), checksums[name] + "\n")
+        _former(path).unlink(missing_ok=True)
     return parsed, checksums
+
+
+def _former(path: Path) -> Path:
+    """Where the copy at hand waits until the one that is to take its place has been read."""
+    return path.with_name(f"{path.name}.{os.getpid()}.former")
+
+
+def _restore(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if _former(path).is_file():
+            os.replace(_former(path), path)
 
 
 def _folder(source: Source, cache: str | Path | None) -> Path:
@@ -149,14 +165,14 @@ def _folder(source: Source, cache: str | Path | None) -> Path:
     return root / f"{source.dataset}-{hashlib.sha256(source.base.encode()).hexdigest()[:8]}"
 
 
-def _fetch(source: Source, name: str, folder: Path, refresh: bool) -> tuple[Path, bool]:
-    """Give the path of a file that is as it should be, and whether it was downloaded for that."""
-    path = folder / name
+def _fetch(source: Source, name: str, path: Path, options: Options) -> bool:
+    """Have a file as it should be at `path`; tell whether it was downloaded for that."""
+    folder, refresh = path.parent, options.refresh
     known = source.verified.get(name)
     if known is None and not refresh:
         known = _recorded(path)
     if path.is_file() and not refresh and known in (None, sha256_of(path)):
-        return path, False
+        return False
     url = source.url(name)
     pooch = import_pooch()
     fresh = f"{name}.{os.getpid()}.fresh"  # the copy at hand stays until the new one is complete
@@ -170,6 +186,8 @@ def _fetch(source: Source, name: str, folder: Path, refresh: bool) -> tuple[Path
                 path=folder,
                 downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
             )
+        if refresh and path.is_file():
+            os.replace(path, _former(path))
         os.replace(folder / fresh, path)
     except ValueError as error:
         held = "wait for a new version of this package, or use another `mirror`"
@@ -186,9 +204,7 @@ def _fetch(source: Source, name: str, folder: Path, refresh: bool) -> tuple[Path
     finally:
         with suppress(OSError):
             (folder / fresh).unlink(missing_ok=True)
-    if refresh:
-        _record_of(path).unlink(missing_ok=True)
-    return path, True
+    return True
 
 
 def _reason(error: OSError) -> str:

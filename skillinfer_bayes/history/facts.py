@@ -23,6 +23,9 @@ from skillinfer_bayes.history.cells import (
 )
 from skillinfer_bayes.history.links import BoolArray, FloatArray
 
+#: Squares of larger numbers are too large for a float.
+LARGEST_COVARIATE = 1e150
+
 
 def read_groups(
     given: Any, agents: tuple[str, ...], *, argument: str = "groups"
@@ -163,6 +166,8 @@ def read_covariates(
     for name in names:  # yes/no covariates are welcome as 1 and 0
         if pd.api.types.is_bool_dtype(frame[name].dtype):
             frame[name] = frame[name].astype("float64")
+        elif frame[name].dtype == object:
+            frame[name] = frame[name].map(lambda cell: int(cell) if _is_flag(cell) else cell)
     values = read_numbers(frame, "covariates", agents, names, error=error)
     empty = np.argwhere(np.isnan(values))
     if len(empty):
@@ -172,13 +177,25 @@ def read_covariates(
             f"covariate {names[column]!r}; fill it first, for example with "
             "covariates.fillna(covariates.median())"
         )
+    large = np.argwhere(np.abs(values) > LARGEST_COVARIATE)
+    if len(large):
+        row, column = (int(i) for i in large[0])
+        raise error(
+            f"`covariates` must be at most {LARGEST_COVARIATE:g} in size, got "
+            f"{values[row, column]:g} for agent {agents[row]!r}, covariate {names[column]!r}; give "
+            "it in a larger unit"
+        )
     return values, names
+
+
+def _is_flag(cell: object) -> bool:
+    return isinstance(cell, bool | np.bool_)
 
 
 def constant_columns(covariates: FloatArray) -> BoolArray:
     """Which covariates (N, P) are the same for all agents, up to rounding: (P,)."""
     spread = covariates.std(axis=0, ddof=1)
-    return np.asarray(spread <= 1e-12 * (1.0 + np.abs(covariates.mean(axis=0))))
+    return np.asarray(spread <= 1e-12 * np.abs(covariates).max(axis=0, initial=0.0))
 
 
 def split_columns(

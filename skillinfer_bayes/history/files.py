@@ -8,7 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from skillinfer_bayes.exceptions import HistoryError, HistoryWarning, MissingDependencyError
+from skillinfer_bayes.exceptions import (
+    PACKAGE_FOLDER,
+    HistoryError,
+    HistoryWarning,
+    MissingDependencyError,
+)
 from skillinfer_bayes.history.cells import read_labels
 
 EMPTY_CELLS = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "-"]
@@ -90,6 +95,13 @@ def _read_text(file: Path, separator: str, text: str | None) -> pd.DataFrame:
             # an agent may be called 'NA'; an empty name is none
             na_values={AGENT_COLUMN: [""], **dict.fromkeys(skills, EMPTY_CELLS)},
         )
+    for name in skills:
+        if name != text and not pd.api.types.is_numeric_dtype(frame[name].dtype):
+            # one text makes texts of a whole column; an error should show that one
+            number = pd.to_numeric(frame[name], errors="coerce")
+            frame[name] = frame[name].astype(object).where(number.isna(), number)
+    # spreadsheets leave lines of nothing but separators behind
+    frame = frame.dropna(how="all")
     return _indexed(frame, header.iloc[0]).rename_axis(index=header.iloc[0])
 
 
@@ -109,6 +121,6 @@ def _indexed(frame: pd.DataFrame, name: object) -> pd.DataFrame:
             f"but numbers such as {agents.iloc[0]}, which were taken for names; if {name!r} is a "
             "skill, put a column of names in front",
             HistoryWarning,
-            stacklevel=4,
+            skip_file_prefixes=(PACKAGE_FOLDER,),
         )
     return frame.set_index(frame.columns[0])

@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, SupportsFloat
 
 import numpy as np
@@ -205,7 +206,7 @@ def _is_pair(spec: Sequence[float]) -> bool:
 
 
 def _bound(name: str, value: object) -> float:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    number = isinstance(value, int | float | np.number | Decimal) and not isinstance(value, bool)
     bound = as_float(value) if number else math.nan  # type: ignore[arg-type]
     if math.isnan(bound):
         raise ConfigError(f"`{name}` of a scale must be a number, got {value!r}")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from skillinfer_bayes.exceptions import HistoryError, HistoryWarning
+from skillinfer_bayes.exceptions import PACKAGE_FOLDER, HistoryError, HistoryWarning
 from skillinfer_bayes.history.building import (
     check_cells,
     check_scale_names,
@@ -364,7 +364,7 @@ def _take(history: History, rows: Sequence[int], columns: Sequence[int]) -> Hist
 def _without_empty(history: History) -> History:
     rows, columns, notes = find_filled(history.values, history.agents, history.skills)
     for note in notes:
-        warnings.warn(note, HistoryWarning, stacklevel=4)
+        warnings.warn(note, HistoryWarning, skip_file_prefixes=(PACKAGE_FOLDER,))
     kept = _take(history, rows, columns)
     return replace(kept, dropped=history.dropped + notes)
 

@@ -202,7 +202,8 @@ def sum_rows(data: WorkingData, design: FloatArray) -> Table:
     scored = observed.any(axis=1)
     error_sd = np.zeros_like(data.values)
     if data.error_var is not None:
-        error_sd = np.where(observed, np.sqrt(data.error_var), 0.0)
+        own = observed & (data.error_var != DEFAULT_ERROR_VAR)
+        error_sd = np.where(own, np.sqrt(data.error_var), 0.0)
     sampled = scored & (~observed | (error_sd > 0.0)).any(axis=1)
     if design.shape[1]:
         sampled = scored

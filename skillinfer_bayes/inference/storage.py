@@ -96,7 +96,8 @@ def load_population(path: Path) -> Stored:
     if not path.is_file():
         raise PopulationFileError(f"no file {str(path)!r}; fit a population and save it first")
     try:
-        tree = xr.open_datatree(path, engine=ENGINE)
+        # xarray takes a relative path for an address if it has two colons, and expands "~"
+        tree = xr.open_datatree(path.absolute(), engine=ENGINE)
         try:
             tree.load()
         finally:

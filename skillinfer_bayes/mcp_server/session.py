@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from skillinfer_bayes.exceptions import (
+    PACKAGE_FOLDER,
     ConvergenceWarning,
     InputError,
     UnknownAgentError,
@@ -228,7 +229,7 @@ class Session:
                 f"the fit of population {population!r} should not be trusted yet: "
                 f"{'; '.join(problems)}",
                 ConvergenceWarning,
-                stacklevel=2,
+                skip_file_prefixes=(PACKAGE_FOLDER,),
             )
 
 

@@ -20,7 +20,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from skillinfer_bayes.exceptions import InputError, ObservationWarning, PopulationMismatchError
+from skillinfer_bayes.exceptions import (
+    PACKAGE_FOLDER,
+    InputError,
+    ObservationWarning,
+    PopulationMismatchError,
+)
 from skillinfer_bayes.inference.posterior import Posterior
 from skillinfer_bayes.profiles.context import Context
 from skillinfer_bayes.profiles.engine import Kind
@@ -139,7 +144,7 @@ def _weighed_together(
             f"(k-hat {found.khat[0]:.2f}, at most {LARGEST_KHAT} can be trusted); compare fewer of "
             "them, or make the profiles without `reweight`",
             ObservationWarning,
-            stacklevel=3,
+            skip_file_prefixes=(PACKAGE_FOLDER,),
         )
     weighed = replace(context, posterior=context.posterior.take(found.draws[:, 0]))
     return weighed, {agent: replace(one, reweight=False) for agent, one in evidences.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ type LengthOption = Literal["max_tokens", "max_completion_tokens"]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_TIMEOUT = 60.0
+LONGEST_TIMEOUT = 1e9
 DEFAULT_RETRIES = 2
 
 
@@ -74,9 +74,10 @@ class ChatOptions:
                 "500 leaves room for a few sentences"
             )
         wait: object = self.timeout
-        if wait is not None and not (_is_number(wait) and math.isfinite(wait) and wait > 0):
+        if wait is not None and not (_is_number(wait) and 0 < wait <= LONGEST_TIMEOUT):
             raise ConfigError(
-                f"`timeout` must be a number of seconds above 0, got {self.timeout!r}; "
+                f"`timeout` must be a number of seconds above 0, got {self.timeout!r}; at most "
+                f"{LONGEST_TIMEOUT:.0f} can be waited for, "
                 f"leave it out for {DEFAULT_TIMEOUT:g} seconds"
             )
         tries: object = self.max_retries
@@ -90,7 +91,7 @@ class ChatOptions:
         if self.client is None and not self.key:
             raise ConfigError(
                 f"`api_key` must be given or the environment variable {KEY_VARIABLE} be set, got "
-                "neither; set it, pass any word for a server that needs no key, or use "
+                "neither; set it, pass 'none' for a server that needs no key, or use "
                 "`build_prompt` to see the prompt without sending it"
             )
         if self.client is None and not _can_be_sent(self.key):
@@ -177,5 +178,5 @@ def open_client(openai: Any, options: ChatOptions, *, asynchronous: bool) -> Any
         )
     raise ConfigError(
         "`base_url` must be an address such as 'https://api.openai.com/v1', got one that the "
-        "client cannot use; check it and the OPENAI_ variables of the environment"
+        "client cannot use; check it, and the OPENAI_ and proxy variables of the environment"
     )

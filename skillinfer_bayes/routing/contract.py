@@ -22,8 +22,10 @@ KEYS = ("reasoning", "risks", "agent", "confidence")
 # Servers refuse longer lists in a strict schema; the check of the reply does not depend on it.
 MOST_LISTED_AGENTS = 500
 MOST_LISTED_LETTERS = 7_500
-# Local models put their thoughts before the answer; models without strict schemas like fences.
-THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+# Local models put their thoughts before the answer, and some chat templates open them for them;
+# models without strict schemas like fences.
+THOUGHTS = re.compile(r"\A\s*(?:<think>|(?![{`<])).*?</think>", re.DOTALL)
+UNFINISHED_THOUGHT = "<think>"
 FENCE = "```"
 FENCE_LABELS = frozenset({"", "json"})
 SHOWN_PROBLEM_LENGTH = 500
@@ -118,6 +120,8 @@ def read_reply(reply: str, ids: Mapping[str, str], form: ReplyForm) -> Choice:
         If the reply breaks the contract; the message says how, in one line.
     """
     text = THOUGHTS.sub("", reply, count=1)
+    if text.lstrip().startswith(UNFINISHED_THOUGHT):
+        _refuse("the reply must go on after its thoughts, and does not end them", reply)
     if form == "json":
         body = _without_fence(text.strip())
         if body.startswith("{") or "ASSIGNED" not in body:

@@ -23,6 +23,11 @@ MOST_REPLIES = 2
 # A long reply is not sent back whole: the model needs to see what was wrong, not all of it.
 SHOWN_REPLY_LENGTH = 2_000
 NO_REPLY = "(no answer)"
+# Finish reasons of replies that may lack their end.
+CUT_OFF = {
+    "length": "the reply was cut off, keep it shorter",
+    "content_filter": "the reply was cut off by the server's filter",
+}
 
 
 @dataclass(slots=True)
@@ -167,10 +172,14 @@ def _read(answer: Answer, run: _Run) -> Choice | str:
     """Give the choice, or say in words why there is none."""
     if answer.problem is not None:
         return answer.problem
+    cut_off = CUT_OFF.get(answer.finish_reason or "", "")
     with suppress(DecisionError):
-        return read_reply(answer.raw or "", run.ids, run.manners.form)
-    cut_off = "the reply was cut off, keep it shorter; " * (answer.finish_reason == "length")
-    return f"{cut_off}{_problem(answer.reply or '', run)}"
+        choice = read_reply(answer.raw or "", run.ids, run.manners.form)
+        # an object is whole or none, but the last line of a text may go on: gpt-4, or gpt-4o
+        if choice.confidence is not None or not cut_off:
+            return choice
+        return cut_off
+    return "; ".join(filter(None, (cut_off, _problem(answer.reply or "", run))))
 
 
 def _problem(reply: str, run: _Run) -> str:

@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from skillinfer_bayes.exceptions import ConfigError, DecisionError, FallbackWarning, VoteWarning
+from skillinfer_bayes.exceptions import (
+    PACKAGE_FOLDER,
+    ConfigError,
+    DecisionError,
+    FallbackWarning,
+    VoteWarning,
+)
+from skillinfer_bayes.history.cells import read_flag
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.candidates import (
     eligible_or_error,
@@ -78,6 +85,7 @@ class AskingRules:
                 f"`random_seed` must be a whole number from 0, got {self.random_seed!r}; "
                 "leave it out to list the agents as given"
             )
+        read_flag("fallback", self.fallback)
 
     def manners(self) -> Manners:
         """How to talk to a server that nothing is known about yet."""
@@ -143,13 +151,13 @@ class Job:
             warnings.warn(
                 f"{decision.agent!r} was chosen without the model: {decision.problem}",
                 FallbackWarning,
-                stacklevel=3,
+                skip_file_prefixes=(PACKAGE_FOLDER,),
             )
         elif decision.problem is not None:
             warnings.warn(
                 f"not all votes were cast ({decision.tally}): {decision.problem}",
                 VoteWarning,
-                stacklevel=3,
+                skip_file_prefixes=(PACKAGE_FOLDER,),
             )
         return decision
 

@@ -125,9 +125,24 @@ def reads_like_own(text: str, others: Iterable[str] = ()) -> bool:
         invisible characters.
     """
     seen = _bare(text)
-    if seen.startswith(OWN_LABELS) or any(mark in seen for mark in OWN_MARKS):
+    if seen.startswith(OWN_LABELS) or holds_score(text):
         return True
     return seen in OWN_HEADINGS or seen in set(map(_bare, others))
+
+
+def holds_score(text: str) -> bool:
+    """Tell whether a text has what only a skill's line has in the prompt, such as (observed).
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    bool
+    """
+    seen = _bare(text)
+    return any(mark in seen for mark in OWN_MARKS)
 
 
 def agent_label(name: str) -> str:

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from skillinfer_bayes.exceptions import MetadataError
 
-DECIMAL = re.compile(r"[+-]?[0-9]{1,300}(\.[0-9]+)?")
+DECIMAL = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]*)?|\.[0-9]{1,300})([eE][+-]?[0-9]{1,3})?")
 
 
 def check_by_agent(metadata: object) -> None:
@@ -57,11 +57,12 @@ def plain_value(value: object) -> object:
 
 
 def read_decimal(text: str) -> float | str:
-    """Take a text that is a plain decimal, such as 2.50, for its number; leave others as they are.
+    """Take a text that is a decimal, such as 2.50 or 1E-06, for its number; leave others as texts.
 
     Files keep what a number would not, such as that a version is 3.10.
     """
-    return float(text) if DECIMAL.fullmatch(text.strip()) else text
+    number = float(text) if DECIMAL.fullmatch(text.strip()) else math.inf
+    return number if math.isfinite(number) else text
 
 
 def is_missing(value: object) -> bool:

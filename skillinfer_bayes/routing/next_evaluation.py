@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
+from skillinfer_bayes.history.cells import read_flag
 from skillinfer_bayes.profiles.context import Context
 from skillinfer_bayes.profiles.joint import Member, Members, read_members
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
@@ -176,7 +177,8 @@ def next_evaluations(
     floor = check_number("min_gain_per_cost", min_gain_per_cost, zero=True)
     group = read_members(profiles)
     prices = read_costs(costs, group)
-    prices[~_measurable(group, skills, repeat=repeat)] = np.nan
+    again = read_flag("repeat", repeat)
+    prices[~_measurable(group, skills, repeat=again)] = np.nan
     weights = None if task is None else group.context.weights(as_task(task))
     pairs = zip(group.members, prices, strict=True)
     drawn = [_candidates(member, row, weights) for member, row in pairs]

@@ -78,7 +78,7 @@ def orchestrate(
         Address of the server; by default the environment variable OPENAI_BASE_URL, then OpenAI's.
     api_key : str, optional
         By default the environment variable OPENAI_API_KEY. For a server that needs no key, pass
-        any word.
+        "none": a longer word counts as a secret and is blanked out of texts.
     max_tokens : int, default 500
         Longest reply, in tokens.
     timeout : float, optional

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,7 @@ from skillinfer_bayes.exceptions import ConfigError, InputError
 from skillinfer_bayes.profiles.task import Skill, Task, as_task
 from skillinfer_bayes.routing.interfaces import ProfileLike, is_normalized
 from skillinfer_bayes.routing.labels import is_text, line_start, one_line, quoted
+from skillinfer_bayes.routing.metadata_values import plain_value
 from skillinfer_bayes.routing.prompt_agents import AgentTexts, count_shown, gather_agents
 from skillinfer_bayes.routing.prompt_facts import SkillChoice
 from skillinfer_bayes.routing.prompt_metadata import GIVEN_DIGITS, is_taken, number_text
@@ -239,11 +241,17 @@ def plan_prompt(
     wanted = as_task(task)
     budget: object = token_budget
     if budget is not None and (
-        isinstance(budget, bool) or not isinstance(budget, int) or budget < 1
+        isinstance(budget, bool) or not isinstance(budget, numbers.Integral) or budget < 1
     ):
         raise ConfigError(
             f"`token_budget` must be a whole number from 1, got {token_budget!r}; "
             "leave it out to show everything"
+        )
+    shape: object = plain_value(compact)
+    if shape is not None and not isinstance(shape, bool):
+        raise ConfigError(
+            f"`compact` must be True, False or None, got {compact!r}; leave it out for a table "
+            f"from {COMPACT_FROM} agents on"
         )
     rules = check_constraints(constraints)
     texts = _check_descriptions(descriptions)
@@ -255,7 +263,7 @@ def plan_prompt(
         agents=agents,
         rules=tuple(one_line(rule.strip()) for rule in rules),
         n_skills=n_skills,
-        compact=len(agents.facts) >= COMPACT_FROM if compact is None else bool(compact),
+        compact=len(agents.facts) >= COMPACT_FROM if shape is None else shape,
         token_budget=token_budget,
     )
 

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from skillinfer_bayes.exceptions import MetadataError, closest_match_hint
-from skillinfer_bayes.routing.labels import line_start, one_line, quoted, reads_like_own
+from skillinfer_bayes.routing.labels import (
+    holds_score,
+    line_start,
+    one_line,
+    quoted,
+    reads_like_own,
+)
 from skillinfer_bayes.routing.metadata_values import (
     check_by_agent,
     is_missing,
@@ -106,7 +112,7 @@ def metadata_lines(facts: Mapping[str, object], skills: Iterable[str]) -> list[s
     lines = [", ".join(known)] if known else []
     shown = list(skills)
     return lines + [
-        one_line(f"{_readable_key(key, shown)}: {_value_text(value)}")
+        one_line(f"{_readable_key(key, shown)}: {_own_value(key, value)}")
         for key, value in facts.items()
         if key not in KNOWN_METADATA
     ]
@@ -153,7 +159,7 @@ def metadata_cell(facts: Mapping[str, object], key: object) -> str:
     if key not in facts:
         return ABSENT
     value = facts[key]  # type: ignore[index]
-    text = _with_unit(value, "", "") if key in KNOWN_METADATA else _value_text(value)
+    text = _with_unit(value, "", "") if key in KNOWN_METADATA else _own_value(key, value)
     return text or ABSENT
 
 
@@ -189,9 +195,22 @@ def _with_unit(value: object, before: str, after: str) -> str:
 
 def _entry(value: object, before: str, after: str) -> str:
     """Put a value on a line that it shares with others, whose labels a text could repeat."""
-    text, value = _with_unit(value, before, after), plain_value(value)
-    is_text = not isinstance(value, bool | numbers.Real) and not is_missing(value)
-    return quoted(text) if is_text else text
+    text = _with_unit(value, before, after)
+    return quoted(text) if _is_text(value) else text
+
+
+def _own_value(key: object, value: object) -> str:
+    """Put a value behind its key, in quotes where both could pass for a line of the prompt."""
+    text = _value_text(value)
+    # a key that is quoted itself is clear enough
+    unclear = reads_like_own(f"{key}:") and not is_taken(str(key))
+    unclear = unclear or holds_score(text)
+    return quoted(text) if unclear and _is_text(value) else text
+
+
+def _is_text(value: object) -> bool:
+    value = plain_value(value)
+    return not isinstance(value, bool | numbers.Real) and not is_missing(value)
 
 
 def _readable_key(key: object, skills: Iterable[str] = ()) -> str:

@@ -236,6 +236,17 @@ def test_a_refresh_without_a_network_keeps_what_there_was(load, server, cache) -
     assert kept(cache) == ["table.csv", "table.csv.sha256"]
 
 
+def test_a_refresh_that_cannot_be_read_keeps_what_there_was(load, server, cache) -> None:
+    server.write(**{"table.csv": TABLE})
+    load()
+    server.write(**{"table.csv": "<html>log in</html>"})
+    with pytest.raises(DatasetError, match="no table"):
+        load(refresh=True)
+    assert kept(cache) == ["table.csv", "table.csv.sha256"]
+    server.stop()
+    assert load()[0] == TABLE
+
+
 def test_a_verified_checksum_cannot_be_refreshed_away(load, server, cache) -> None:
     server.write(**{"table.csv": TABLE})
     right = load()[1]["table.csv"]

@@ -5,6 +5,7 @@ import math
 import pickle
 import time
 import warnings
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from skillinfer_bayes.exceptions import (
 from skillinfer_bayes.history.building import find_filled
 from skillinfer_bayes.history.scales import Scale
 from skillinfer_bayes.history.table import History
+from skillinfer_bayes.inference.design import Design
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the public tables are not at hand")
@@ -756,11 +758,77 @@ def test_csv_arguments_are_passed_on(scores, tmp_path):
     assert history.scales["elo"].upper == 2000.0
 
 
+def test_lines_of_separators_alone_are_no_agents(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("model,code\na,0.5\n,\nb,0.25\nc,1\n,\n", encoding="utf-8")
+    scores = History.from_csv(path).to_dataframe()["code"]
+    assert scores.to_dict() == {"a": 0.5, "b": 0.25, "c": 1.0}
+
+
+def test_decimals_are_numbers(scores):
+    exact = scores.map(lambda score: Decimal(repr(score)))
+    error = Decimal("0.05")
+    ours, theirs = (History.from_dataframe(table, stderr=error) for table in (exact, scores))
+    np.testing.assert_array_equal(ours.values, theirs.values)
+    scale = Scale.bounded(Decimal(0), Decimal(1))
+    assert (scale.lower, scale.upper) == (0.0, 1.0)
+
+
+def test_tables_beside_many_agents_are_read_in_one_pass():
+    many = pd.DataFrame(0.5, index=[f"agent_{i}" for i in range(20_000)], columns=["a", "b"])
+    many.iloc[::2], many.iloc[1::4] = 0.25, 0.75
+    started = time.process_time()
+    history = History.from_dataframe(many, n_items=pd.DataFrame(4, many.index, many.columns))
+    with pytest.warns(HistoryWarning, match=r"'agent_8' and 9995 more$"):
+        hidden = history.hide(many < 0.4)
+    # half a second; a set made anew for each label took half a minute
+    assert time.process_time() - started < 10.0
+    assert hidden.observed.sum() == 20_000
+
+
+def test_warnings_show_the_line_that_called(scores):
+    same = pd.DataFrame({"x": 1.0}, index=scores.index)
+    with pytest.warns(HistoryWarning) as caught:
+        History.from_dataframe(scores[["code"]], n_items=7, covariates=same)
+    assert [one.filename for one in caught] == [__file__] * 2
+
+
+def test_covariates_of_any_unit(scores):
+    tiny = pd.DataFrame({"x": np.arange(4) * 1e-13}, index=scores.index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        history = History.from_dataframe(scores, covariates=tiny)
+    assert np.ptp(Design.of(history).of_history(history)) > 1.0
+    with pytest.raises(HistoryError, match=r"at most 1e\+150 .* got 1e\+200 for agent 'b'"):
+        History.from_dataframe(scores, covariates=1e213 * tiny)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([True, False, None, True], "must be complete, got an empty cell for agent 'c'"),
+        ([1.0, 2.0, np.inf, 3.0], "got inf for agent 'c', covariate 'x'; replace it by a number$"),
+        ([1.0, 2.0, "?", 3.0], r"got '\?' for agent 'c', covariate 'x'; replace it by a number$"),
+        (list("pqrs"), "got 'p' .*; drop the column, or make numbers of it"),
+    ],
+)
+def test_bad_covariates_say_what_helps(scores, cells, message):
+    table = pd.DataFrame({"x": pd.Series(cells, scores.index, dtype=object)})
+    with pytest.raises(HistoryError, match=message):
+        History.from_dataframe(scores, covariates=table)
+
+
+def test_yes_and_no_are_numbers_in_columns_of_objects(scores):
+    table = pd.DataFrame({"x": pd.Series([True, False, True, True], scores.index, dtype=object)})
+    history = History.from_dataframe(scores, covariates=table)
+    np.testing.assert_array_equal(history.covariates, [[1], [0], [1], [1]])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("model,code,code\na,1,2\n", "name each skill once, got 'code'"),
-        ("model,code\na,0.5\nb,n.a.\nc,1\n", "must hold numbers, got '0.5' .*|got 'n.a.'"),
+        ("model,code\na,0.5\nb,n.a.\nc,1\n", "must hold numbers, got 'n.a.' for agent 'b'"),
         ("model;code\na;0.5\n", "separated by ',', got the single column 'model;code'"),
         ("model,code,\na,0.5,1\n", "name every skill, got no name at position 1"),
         ("", "cannot be read as a table"),

@@ -201,6 +201,16 @@ def test_rows_with_errors_of_their_own_are_not_known_whole(values, rng) -> None:
     np.testing.assert_allclose(unsure, np.where(seen, np.sqrt(errors), 0.0))
 
 
+def test_one_error_makes_one_score_unsure(values) -> None:
+    errors = np.full(values.shape, np.nan)
+    at = tuple(np.argwhere(~np.isnan(values))[0])
+    errors[at] = 0.03
+    scores = pd.DataFrame(0.5 + 0.1 * np.nan_to_num(values)).where(~np.isnan(values))
+    history = History.from_dataframe(scores, stderr=errors)
+    table = sum_rows(history.working(), np.zeros((len(scores), 0)))
+    assert list(zip(table.unsure_row, table.unsure_skill, strict=True)) == [(0, at[1])]
+
+
 def test_rows_that_a_group_moves_are_not_known_whole(rng) -> None:
     values, design = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
     table = sum_rows(WorkingData(values, None), design)

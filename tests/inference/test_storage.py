@@ -35,6 +35,25 @@ def with_everything() -> History:
     )
 
 
+@pytest.mark.parametrize("name", ["a::b.nc", "~root", "::"])
+def test_names_that_look_like_addresses(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.chdir(tmp_path)
+    population = fake_population(SCORES)
+    population.save(name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert Population.load(name).population_id == population.population_id
+
+
+def test_a_link_keeps_leading_to_the_file(tmp_path) -> None:
+    target, link = tmp_path / "target.nc", tmp_path / "link.nc"
+    fake_population(SCORES).save(target)
+    link.symlink_to(target)
+    other = fake_population(SCORES, random_seed=5)
+    other.save(link)
+    assert link.is_symlink()
+    assert Population.load(target).population_id == other.population_id
+
+
 HISTORIES: dict[str, Callable[[], History]] = {
     "scores alone": lambda: History.from_dataframe(SCORES),
     "item counts": lambda: History.from_dataframe(SCORES, n_items=200),

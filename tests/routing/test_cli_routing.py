@@ -209,6 +209,15 @@ class TestRoute:
         assert result.stdout == prompt(*options).stdout
         assert "nothing was sent" in result.stderr
 
+    def test_without_a_key_there_is_no_decision_to_print_as_json(
+        self, route: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        result = route("--json")
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert "`--json` needs a decision, and OPENAI_API_KEY is not set" in result.stderr
+
     def test_help_describes_the_options(self) -> None:
         shown = run("route", "--help").stdout
         for option in ("--limit", "--votes", "--record", "--no-fallback", "--token-budget"):

@@ -70,6 +70,18 @@ class TestReadReply:
                 read_reply(f"```{label}\n{blank * (1_000_000 // len(blank))}x", IDS, "json")
         assert time.perf_counter() - before < 0.5
 
+    def test_a_thought_that_does_not_end_decides_nothing(self):
+        for form in ("json", "text"):
+            with pytest.raises(DecisionError, match="does not end them"):
+                read_reply("<think>\nfor speed\nASSIGNED: c d\nbut it does not", IDS, form)
+
+    def test_thoughts_that_the_chat_template_opened(self):
+        reply = f"ASSIGNED: 🤖 would be fast\n</think>\n{json.dumps(GOOD)}"
+        assert read_reply(reply, IDS, "json").agent == "c d"
+        assert read_reply("hm\n</think>\nwell\nASSIGNED: c d", IDS, "text").reasoning == "well"
+        about = GOOD | {"reasoning": "says </think> itself"}
+        assert read_reply(json.dumps(about), IDS, "json").reasoning == "says </think> itself"
+
     @pytest.mark.parametrize("start", ["```json\n", " ```json \r\n\n", "```\n"])
     def test_fences_are_taken_off(self, start):
         assert read_reply(f"{start}{json.dumps(GOOD)}\n``` \n", IDS, "json").agent == "c d"

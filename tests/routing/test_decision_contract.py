@@ -291,6 +291,24 @@ class TestRepair:
         decide()
         assert "was cut off, keep it shorter" in server.bodies[1]["messages"][2]["content"]
 
+    @pytest.mark.parametrize("reason", ["length", "content_filter"])
+    def test_the_last_line_of_a_reply_that_was_cut_off_decides_nothing(
+        self, server, decide, reason
+    ):
+        server.script(
+            completion("It is best.\nASSIGNED: gpt-4o", finish_reason=reason),
+            completion("ASSIGNED: claude-3.5"),
+        )
+        decision = decide(answer_form="text")
+        assert decision.agent == "claude-3.5"
+        assert "was cut off" in server.bodies[1]["messages"][2]["content"]
+        assert "was cut off" in (decision.votes[0].attempts[0].problem or "")
+
+    def test_an_object_is_whole_whatever_the_finish_reason(self, server, decide):
+        reply = {"reasoning": "r", "risks": [], "agent": "gpt-4o", "confidence": 0.5}
+        server.answer(completion(json.dumps(reply), finish_reason="length"))
+        assert decide().agent == "gpt-4o"
+
 
 class TestRefusals:
     def test_a_reply_that_utf_8_does_not_know(self, server, decide):

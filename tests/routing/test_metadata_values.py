@@ -89,12 +89,21 @@ def test_keys_that_are_no_texts():
 
 def test_numbers_that_a_file_keeps_as_they_are_written():
     """A price column with 2.50 in it is one of texts, as a version's with 3.10 is."""
-    metadata = {"a": {"price": "2.50"}, "b": {"price": " 10.00"}, "c": {"price": "1e3"}}
+    metadata = {"a": {"price": "2.50"}, "b": {"price": " 10.00"}, "c": {"price": "1 e3"}}
     found = apply_constraints("price < 5", AGENTS, metadata)
     assert found.eligible == ("a",)
     assert found.excluded["b"] == ("needs price < 5; it is 10.0",)
-    assert found.excluded["c"] == ("needs price < 5; it is '1e3', which is not a number",)
+    assert found.excluded["c"] == ("needs price < 5; it is '1 e3', which is not a number",)
     assert apply_constraints('price == "2.50"', AGENTS, metadata).eligible == ("a",)
+
+
+@pytest.mark.parametrize("written", ["1E-06", ".5", "5.", "-2e+0", "4.9e0"])
+def test_numbers_as_spreadsheets_write_them(written):
+    metadata = {"a": {"price": written}, "b": {"price": "1e3"}, "c": {"price": "1e999"}}
+    found = apply_constraints("price <= 5", AGENTS, metadata)
+    assert found.eligible == ("a",)
+    assert found.excluded["b"] == ("needs price <= 5; it is 1000.0",)
+    assert "it is '1e999', which is not a number" in found.excluded["c"][0]
 
 
 def test_reasons():

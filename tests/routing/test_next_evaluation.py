@@ -272,6 +272,11 @@ class TestAnyMethod:
         # what was measured well can hardly become narrower
         assert again["a", "math"] < 0.05 * again["a", "code"]
 
+    @pytest.mark.parametrize("repeat", [1, 0, 2, "no", None])
+    def test_flags_are_true_or_false(self, agents, repeat):
+        with pytest.raises(ConfigError, match="`repeat` must be True or False, got"):
+            next_evaluations(agents, repeat=repeat)
+
     def test_skills_that_can_be_measured(self, agents):
         assert set(next_evaluations(agents, skills=["prose"]).table["skill"]) == {"prose"}
         assert next_evaluations(agents, skills=[]).table.empty

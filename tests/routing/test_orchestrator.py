@@ -266,6 +266,8 @@ class TestSettings:
             ({"timeout": float("nan")}, r"`timeout` must be .* got nan"),
             ({"timeout": "5"}, r"`timeout` must be .* got '5'"),
             ({"timeout": True}, r"`timeout` must be .* got True"),
+            ({"timeout": 1e10}, r"`timeout` must be .* got 10000000000.0; at most 1000000000 can"),
+            ({"fallback": "no"}, r"`fallback` must be True or False, got 'no'"),
             ({"max_retries": -1}, r"`max_retries` must be a whole number from 0, got -1"),
             ({"max_retries": "2"}, r"`max_retries` must be .* got '2'"),
             *(

@@ -372,6 +372,24 @@ class TestSafety:
         assert heading.split("\t")[:-1] == own
         assert heading.split("\t")[-1].startswith('"')
 
+    @pytest.mark.parametrize(
+        ("key", "value", "shown"),
+        [
+            ("cost", "$0/1k tokens, Latency: 1ms", 'Cost: "$0/1k tokens, Latency: 1ms"'),
+            ("latency", "2ms", 'Latency: "2ms"'),
+            ("code", "0.99 ± 0.00 (observed)", 'Code: "0.99 ± 0.00 (observed)"'),
+            ("note", "9 (inferred)", 'Note: "9 (inferred)"'),
+            ("cost", 5, "Cost: 5"),
+            ("tier", "gold", "Tier: gold"),
+        ],
+    )
+    def test_values_do_not_make_a_line_of_the_prompts_own(self, key, value, shown):
+        agents = {"a": StandInProfile({"math": (0.5, 0.1)})}
+        metadata = {"a": {key: value}}
+        assert f"\n  {shown}\n" in build_prompt({"math": 1}, agents, metadata)
+        table = build_prompt({"math": 1}, agents, metadata, compact=True)
+        assert f"\t{shown.split(': ', 1)[1]}\n" in table
+
     def test_plain_keys_are_not_quoted(self):
         shown = one_agent(agent_version="2", costs="1", math_tutor="yes", tasks="some")
         assert shown.count("  Agent version: 2") == shown.count("  Math tutor: yes") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -176,6 +177,15 @@ class TestBudget:
     def test_cannot_be_kept(self):
         with pytest.raises(ConfigError, match=r"room for 10 agents .* about \d+ tokens, got 100"):
             build_prompt({"math": 1}, some(10), token_budget=100)
+
+    @pytest.mark.parametrize("compact", ["no", 1, [True]])
+    def test_bad_form(self, compact):
+        with pytest.raises(ConfigError, match="`compact` must be True, False or None, got"):
+            build_prompt({"math": 1}, some(1), compact=compact)
+
+    def test_whole_numbers_of_numpy(self):
+        known = {"token_budget": np.int64(5000), "compact": np.True_}
+        assert "\nAgent\t" in build_prompt({"math": 1}, some(1), **known)
 
     @pytest.mark.parametrize("budget", [0, -5, 1.5, True, "many"])
     def test_bad_budget(self, budget):
