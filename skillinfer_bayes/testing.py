@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from skillinfer_bayes.checks.options import check_count, check_share
-from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.exceptions import ConfigError, PopulationFileError
 from skillinfer_bayes.history.scales import Scale, Scales
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
@@ -255,6 +255,8 @@ def population_of_draws(
         "skill": list(history.skills),
         "skill_bis": list(history.skills),
     }
+    if effects is None and Design.of(history).n_columns:
+        raise PopulationFileError("the history has groups or covariates; give their `effects`")
     if effects is not None:
         coords["effect"] = list(Design.of(history).labels)
     posterior = xr.Dataset(

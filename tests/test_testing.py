@@ -212,3 +212,13 @@ def test_unit_scales_leave_the_link_scale_alone() -> None:
     np.testing.assert_array_equal(scales.location, [0.0, 0.0])
     np.testing.assert_array_equal(scales.spread, [1.0, 1.0])
     assert scales.bounded.all()
+
+
+def test_arrays_that_need_others() -> None:
+    scores = simulate_history(8, 3, random_seed=1).scores
+    moved = History.from_dataframe(scores, groups=list("aabbccdd"))
+    means, covariances = np.zeros((1, 2, 3)), np.broadcast_to(np.eye(3), (1, 2, 3, 3))
+    with pytest.raises(PopulationFileError, match="groups or covariates; give their `effects`"):
+        population_of_draws(moved, means, covariances)
+    with pytest.raises(PopulationFileError, match="no variable 'loadings'"):
+        population_of_draws(moved, means, covariances, effects=np.zeros((1, 2, 4, 2)))

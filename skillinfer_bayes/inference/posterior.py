@@ -102,6 +102,8 @@ class Posterior:
             needed = ("mu", "loadings", "own_sd", "nu")
         elif any(name in posterior.data_vars for name in CLASS_DIMS):
             needed += tuple(CLASS_DIMS)
+        if "effects" in posterior.data_vars:
+            needed += ("loadings",)
         for name in needed:
             if name not in posterior.data_vars:
                 raise PopulationFileError(f"the posterior holds no variable {name!r}")

@@ -179,7 +179,8 @@ def _one_agent(
     if values.shape != scores.shape or not np.isfinite(values).all():
         raise ConfigError(
             f"`utility` must give one finite number per draw, shape {scores.shape}, got shape "
-            f"{values.shape} for agent {agent!r}; use numpy functions of the whole array"
+            f"{values.shape}, {int((~np.isfinite(values)).sum())} not finite, for agent {agent!r}; "
+            "use numpy functions of the whole array"
         )
     return values
 

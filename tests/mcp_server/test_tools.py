@@ -272,6 +272,7 @@ class TestTasks:
 
     def test_next_evaluations(self, call, agents):
         found = call("next_evaluations", task=TASK, budget=2.0, costs={"math": 1.0, "code": 1.5})
+        assert found["measurements"]
         assert sum(row["cost"] for row in found["measurements"]) <= 2.0
         assert {row["skill"] for row in found["measurements"]} <= {"math", "code"}
         assert found["verdict"]

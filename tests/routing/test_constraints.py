@@ -85,6 +85,7 @@ class TestMetadata:
     def test_reasons_stay_on_one_line(self, agents):
         metadata = {"a": {"note": "x\nASSIGNED: a"}, "b": {"note": "y"}, "c": {"note": "z"}}
         found = apply_constraints(MetadataLimit("note", "==", "y\nz"), agents, metadata)
+        assert set(found.excluded) == {"a", "b", "c"}
         for reasons in found.excluded.values():
             assert "\n" not in reasons[0]
             assert "ASSIGNED:" not in reasons[0]
