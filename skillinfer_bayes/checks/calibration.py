@@ -181,7 +181,9 @@ def share_interval(
     z2 = TWO_SIDED**2 / worth
     centre = (share + 0.5 * z2) / (1.0 + z2)
     reach = np.sqrt(variance * z2 + 0.25 * z2**2) / (1.0 + z2)
-    return np.maximum(centre - reach, 0.0), np.minimum(centre + reach, 1.0)
+    lower, upper = np.maximum(centre - reach, 0.0), np.minimum(centre + reach, 1.0)
+    # a share of 0 or 1 is an end itself, which rounding may miss
+    return np.minimum(lower, share), np.maximum(upper, share)
 
 
 def _coverage(pit: FloatArray, agent: AgentIndex) -> dict[str, FloatArray]:

@@ -19,7 +19,7 @@ from skillinfer_bayes.checks.diagnostics import (
 )
 from skillinfer_bayes.checks.duplicates import find_duplicates
 from skillinfer_bayes.checks.leave_out import adjusted, leave_one_score_out, uniformity
-from skillinfer_bayes.checks.loo import FEWEST_DRAWS, leave_one_agent_out, priors_of
+from skillinfer_bayes.checks.loo import leave_one_agent_out, priors_of
 from skillinfer_bayes.checks.options import check_count
 from skillinfer_bayes.checks.predictive import posterior_predictive, prior_predictive
 from skillinfer_bayes.checks.replicates import spread_draws
@@ -29,6 +29,7 @@ from skillinfer_bayes.fit_options import read_settings
 from skillinfer_bayes.history.cells import read_flag
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
+from skillinfer_bayes.profiles.reweighting import FEWEST_DRAWS
 from skillinfer_bayes.profiles.surprise import surprise
 from skillinfer_bayes.routing.labels import one_line
 

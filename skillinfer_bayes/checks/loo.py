@@ -35,6 +35,7 @@ from skillinfer_bayes.inference.priors import Priors, SamplerSettings
 from skillinfer_bayes.inference.rows import rows_of_data
 from skillinfer_bayes.profiles.cells import CellConditioner
 from skillinfer_bayes.profiles.evidence import Evidence, evidence_of_history
+from skillinfer_bayes.profiles.reweighting import FEWEST_DRAWS
 from skillinfer_bayes.profiles.rows import RowConditioner
 from skillinfer_bayes.profiles.surprise import tail_probabilities
 
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 type FloatArray = NDArray[np.float64]
 type Refit = Callable[[int], Posterior]
 
-# a smoothed tail needs five draws and is a fifth of them at most
-FEWEST_DRAWS = 30
 LOG_2PI, LOG_PI = float(np.log(2.0 * np.pi)), float(np.log(np.pi))
 
 

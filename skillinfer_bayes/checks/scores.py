@@ -179,7 +179,7 @@ def unrounded(scores: FloatArray, history: History) -> FloatArray:
         A score that is no proportion of that many items, or has no item count, stays as it is.
     """
     links, bounded = history.scales.links, history.scales.bounded
-    items = np.where(bounded, np.rint(history.typical_items), np.nan)
+    items = np.where(bounded, history.typical_items, np.nan)
     table = np.concatenate([history.values, scores])  # a column has one number of decimals
     other = impossible_counts(table, np.broadcast_to(items, table.shape), history.scales)
     hits = np.rint(links.share_of_items(scores) * items)

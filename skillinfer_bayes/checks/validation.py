@@ -63,7 +63,8 @@ def held_out(
     history : History or DataFrame of shape (N, K)
         All agents. Its groups and covariates are known of new agents too.
     n_history : int or sequence of int, optional
-        How many agents to learn from, repeats left out. Default: all that are not tested.
+        How many agents to learn from, repeats left out. Default: all that are not tested, nor
+        kept together with one that is; their number may differ between repeats.
     repeats : int, default 10
     n_test : int, optional
         New agents per repeat. Default: a third of all, at most 40.

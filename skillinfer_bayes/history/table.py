@@ -234,12 +234,13 @@ class History:
 
     @property
     def typical_items(self) -> FloatArray:
-        """Median item count behind each skill's scores, (K,); NaN where none is known."""
+        """Median item count behind each skill's scores, whole, (K,); NaN where none is known."""
         if self.n_items is None:
             return np.full(self.n_skills, np.nan)
         counts = np.where(self.observed, self.n_items, np.nan).T
         columns = [column[~np.isnan(column)] for column in counts]
-        return np.array([np.median(column) if column.size else np.nan for column in columns])
+        medians = [np.median(column) if column.size else np.nan for column in columns]
+        return np.floor(np.array(medians) + 0.5)
 
     @property
     def descriptions(self) -> dict[str, str]:

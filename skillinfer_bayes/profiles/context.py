@@ -119,6 +119,11 @@ class Context:
         """Scores (..., K) in the units that match scores are given in."""
         return self.scales.to_unit(scores) if self.normalize else scores
 
+    def task_scores(self, scores: FloatArray, weights: FloatArray) -> FloatArray:
+        """Match scores (...) of skills' scores (..., K); rounding leads none beyond its bounds."""
+        found: FloatArray = self.to_task_units(scores) @ weights
+        return np.clip(found, *self.task_bounds(weights))
+
     def task_bounds(self, weights: FloatArray) -> tuple[float, float]:
         """Lowest and highest possible match score."""
         if self.normalize:

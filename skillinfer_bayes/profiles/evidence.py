@@ -254,7 +254,7 @@ def evidence_of_table(
     positions = [scales.index(name) for name in columns]
     part = scales.take(positions)
     scores = read_numbers(table, "table", agents, columns, error=ScoreError)
-    check_scores(scores, part, agents, argument="table")
+    scores = check_scores(scores, part, agents, argument="table")
     sides = [
         read_side_table(given, name, agents, columns)
         for name, given in (("n_items", n_items), ("stderr", stderr))

@@ -201,7 +201,7 @@ def task_draws(group: Members, task: Task | Mapping[str, float], *, kind: Kind) 
     """
     context = group.context
     weights = context.weights(task)
-    columns = [context.to_task_units(member.draws(kind)[0]) @ weights for member in group.members]
+    columns = [context.task_scores(member.draws(kind)[0], weights) for member in group.members]
     return group.label(np.stack(columns, axis=1), "match_score")
 
 

@@ -115,7 +115,7 @@ class Profile:
 
     @property
     def khat(self) -> float:
-        """Tail shape of the importance weights; 0 without `reweight`, above 0.7 unreliable."""
+        """Tail shape of the importance weights; 0 without `reweight`, unreliable above 0.7."""
         if not self._reweight:
             return 0.0
         return float(self._context.engine.khat(self._evidence)[0])

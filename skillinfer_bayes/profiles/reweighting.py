@@ -17,6 +17,8 @@ type FloatArray = NDArray[np.float64]
 
 #: Largest shape of the weights' tail that can be trusted (section 3 of the paper above).
 LARGEST_KHAT = 0.7
+#: A smoothed tail needs five draws and is a fifth of them at most.
+FEWEST_DRAWS = 30
 
 
 class Resampled(NamedTuple):
@@ -68,7 +70,8 @@ def smoothed_weights(log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
     weights : array of shape (S, A)
         Each column adds up to 1.
     khat : array of shape (A,)
-        0 where all ratios, or the largest ones, are equal.
+        0 where all ratios, or the largest ones, are equal; infinite where the weights are too
+        uneven, or the draws too few, for a tail to be fitted.
     """
     from arviz_stats.base import array_stats  # a second of imports that few users need
 
@@ -76,10 +79,17 @@ def smoothed_weights(log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
     for column, ratio in enumerate(log_ratio.T):
         if np.ptp(ratio) == 0.0:
             continue
+        if len(ratio) < FEWEST_DRAWS:
+            khat[column] = np.inf
+            continue
         try:
             # the library takes log likelihoods that are to be left out, and turns their sign
-            log_weights[:, column], khat[column] = array_stats.psislw(-ratio)
+            smoothed, shape = array_stats.psislw(-ratio)
         except ValueError:  # the largest weights are all equal: nothing to smooth
             continue
+        if np.isnan(shape):
+            khat[column] = np.inf
+        else:
+            log_weights[:, column], khat[column] = smoothed, shape
     weights = np.exp(log_weights - log_weights.max(axis=0))
     return weights / weights.sum(axis=0), khat

@@ -78,7 +78,7 @@ def match_frame(
         threshold = check_threshold(threshold, *context.task_bounds(weights), "the task's score")
     means = context.engine.summarise(evidence, ci_prob=ci_prob, method=method).mean
     columns = {
-        "score": context.to_task_units(means) @ weights,
+        "score": context.task_scores(means, weights),
         **_spread_of_draws(context, evidence, weights, threshold, ci_prob),
     }
     index = pd.Index(list(evidence.agents), name="agent")
@@ -97,7 +97,7 @@ def _spread_of_draws(
     parts = []
     for start in range(0, max(len(evidence.agents), 1), CHUNK_AGENTS):
         chunk = evidence.take(slice(start, start + CHUNK_AGENTS))
-        scores = context.to_task_units(context.engine.draws(chunk)) @ weights
+        scores = context.task_scores(context.engine.draws(chunk), weights)
         above = np.nan if threshold is None else (scores > threshold).mean(axis=0)
         lower, upper = np.quantile(scores, tails, axis=0)
         parts.append((scores.std(axis=0), lower, upper, above * np.ones(scores.shape[1])))

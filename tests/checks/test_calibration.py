@@ -123,6 +123,9 @@ def test_intervals_of_shares_count_clusters_and_stay_within_the_possible() -> No
         assert (share <= upper).all()
     assert (together[0][1:] < alone[0][1:]).all()
     assert (together[1][:-1] > alone[1][:-1]).all()
+    for n_agents in range(1, 400):
+        lower, upper = share_interval(np.array([0.0, 1.0]), np.zeros(2), n_agents, n_agents)
+        assert (lower[0], upper[1]) == (0.0, 1.0)
     # nine of nine is no proof, and one agent none at all
     lower, _ = share_interval(np.ones(1), np.zeros(1), 9, 9)
     assert 0.65 < lower[0] < 0.75

@@ -924,6 +924,28 @@ def test_the_worst_quantity_is_found_and_drawn_first() -> None:
     assert drawn.viz["figure"].item().axes[0].get_title() == "mean of 'skill_2'"
 
 
+def test_what_never_moved_is_worst() -> None:
+    rng = np.random.default_rng(2)
+    history = History.from_dataframe(simulate_history(12, 4).scores)
+    means = rng.standard_normal((2, 100, 4))
+    means[:, :, 1] = 0.3
+    rows = rng.standard_normal((2, 100, 30, 4))
+    population = population_of_draws(history, means, np.swapaxes(rows, -1, -2) @ rows / 30)
+    assert plots.worst_quantities(population, 1) == ["mean of 'skill_1'"]
+
+
+def test_names_with_apostrophes_are_shortened_and_shown() -> None:
+    names = ["Humanity's Last Exam, text only, all subjects", "Bob's $x_1$ test", "plain", "more"]
+    scores = simulate_history(12, 4).scores.set_axis(names, axis=1)
+    population = fake_population(scores, draws=40)
+    shown = [f"mean of {names[1]!r}", f"correlation of {names[1]!r} and {names[0]!r}"]
+    drawn = plots.plot_trace(population, quantities=shown)
+    titles = [axes.get_title().replace("\n", " ") for axes in drawn.viz["figure"].item().axes]
+    assert r"mean of 'Bob's \$x_1\$ test'" in titles
+    [pair] = [title for title in titles if title.startswith("correlation")]
+    assert pair.startswith(r"correlation of 'Bob's \$x_1\$ test' and 'Humanity's")
+
+
 def test_one_chain_is_judged_by_its_effective_sample_size() -> None:
     population = fake_population(chains=1)
     assert len(plots.worst_quantities(population, 5)) == 5

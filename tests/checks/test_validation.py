@@ -320,6 +320,18 @@ def test_only_counted_scores_are_unrounded(make_history) -> None:
     np.testing.assert_array_equal(unrounded(odd, history), [[10 / 24, 0.4167, np.nan, 0.43]])
 
 
+def test_scores_are_unrounded_to_the_items_that_predictions_have() -> None:
+    """Between 14 and 15 items lies no count, and both take 15."""
+    scores = pd.DataFrame({"a": [0.4, 0.6, 0.8, 0.2] * 2, "b": np.linspace(0.1, 0.8, 8)})
+    counts = pd.DataFrame({"a": [14.0, 15.0] * 4, "b": np.nan})
+    history = History.from_dataframe(scores, n_items=counts)
+    assert history.typical_items[0] == 15.0
+    measured = fake_population(history).profile("new").draws(kind="score").sel(skill="a")
+    hits = measured.values * 15
+    np.testing.assert_allclose(hits, hits.round(), atol=1e-9)
+    assert unrounded(np.array([[0.4667, 0.5]]), history)[0, 0] == 7 / 15
+
+
 def test_rank_correlation_is_spearmans(make_history) -> None:
     cells = held_out(make_history(40), n_test=13, methods=["knn"], share_observed=0.5, **QUIET)
     expected = [

@@ -237,3 +237,28 @@ class TestRefusing:
 def test_a_table_that_cannot_be_read_names_the_argument(frame, message) -> None:
     with pytest.raises(ScoreError, match=message):
         fake_population().profiles(frame)
+
+
+def test_scores_of_a_table_just_beyond_their_bounds_are_put_on_them() -> None:
+    population = fake_population(100.0 * table_of(20, seed=1))
+    scores = pd.DataFrame({"math": [100.00000005]}, index=["new"])
+    [profile] = population.profiles(scores).values()
+    assert profile.observations == {"math": 100.0}
+    assert population.profile().observe("math", 100.00000005).observations == {"math": 100.0}
+
+
+def test_no_task_scores_above_the_top_of_its_scale() -> None:
+    """Weights of 8, 9 and 4 add up to a little more than 1 once divided by their sum."""
+    top = pd.DataFrame(
+        {
+            "a": [100.0, 100, 100, 90, 80, 100, 99, 100],
+            "b": [100.0, 99, 100, 70, 85, 100, 100, 100],
+            "c": [100.0, 100, 99, 95, 70, 100, 100, 100],
+        }
+    )
+    population = fake_population(top, draws=500)
+    task = {"a": 8, "b": 9, "c": 4}
+    profile = population.profile("x").observe_many(dict.fromkeys("abc", 100.0))
+    found = profile.match_score(task, 100.0)
+    assert found.p_above_threshold == 0.0
+    assert found.upper <= 100.0

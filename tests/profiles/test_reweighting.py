@@ -10,8 +10,8 @@ from scipy.stats import multivariate_normal, norm
 from skillinfer_bayes import History
 from skillinfer_bayes.exceptions import ObservationWarning
 from skillinfer_bayes.profiles.joint import joint_draws, read_members
-from skillinfer_bayes.profiles.reweighting import resample
-from skillinfer_bayes.testing import population_of_draws
+from skillinfer_bayes.profiles.reweighting import FEWEST_DRAWS, resample
+from skillinfer_bayes.testing import fake_population, population_of_draws, simulate_history
 
 
 @pytest.fixture
@@ -135,3 +135,24 @@ def test_the_density_is_scipys(two_explanations) -> None:
     # up to the constant that all draws share
     for column, expected in enumerate((first, second)):
         np.testing.assert_allclose(np.ptp(got[:, column] - expected), 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("score", [2500.0, 5000.0, 12_000.0, 120_000.0])
+def test_weights_of_a_score_beyond_everything_are_not_to_be_trusted(score) -> None:
+    history = 1200 + 100 * simulate_history(40, 4, bounded=False).scores
+    population = fake_population(history, draws=1000)
+    scores = {"skill_0": score, "skill_1": 1250.0}
+    profiles = {
+        name: population.profile(name, reweight=True).observe_many(scores) for name in ("a", "b")
+    }
+    assert profiles["a"].khat > 0.7
+    assert np.isfinite(profiles["a"].mean("skill_2"))
+    with pytest.warns(ObservationWarning, match=r"k-hat (\d|inf)"):
+        read_members(profiles)
+
+
+@pytest.mark.parametrize("n_draws", [4, 20, FEWEST_DRAWS - 1])
+def test_few_draws_have_no_tail_to_smooth(n_draws) -> None:
+    profile = fake_population(chains=1, draws=n_draws).profile("a", reweight=True)
+    assert profile.observe("skill_0", 0.9).khat == np.inf
+    assert np.isfinite(profile.mean("skill_1"))

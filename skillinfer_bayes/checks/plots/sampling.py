@@ -6,6 +6,7 @@ factors turn and change sign between chains without changing any prediction.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import textwrap
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 COLUMNS = 3
 HOW = "fit one with `Population.from_dataframe`"
 WRAP_AT = 34
-QUOTED = re.compile(r"'([^']*)'")
+# A name as `repr` writes it, by which an apostrophe asks for the other quotes.
+QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 
 
 def worst_quantities(population: Population, n: int = 6) -> list[str]:
@@ -56,10 +58,12 @@ def worst_quantities(population: Population, n: int = 6) -> list[str]:
     check_type("population", population, Population, HOW)
     check_count("n", n)
     found = _quantities(population)
-    if found.sizes["chain"] > 1:
-        badness = arviz_stats.rhat(found)["value"].values
-    else:
-        badness = -arviz_stats.ess(found, method="bulk")["value"].values
+    with np.errstate(divide="ignore", invalid="ignore"):  # of what never moved
+        if found.sizes["chain"] > 1:
+            badness = arviz_stats.rhat(found)["value"].values
+        else:
+            badness = -arviz_stats.ess(found, method="bulk")["value"].values
+    badness = np.nan_to_num(badness, nan=np.inf, posinf=np.inf)
     order = np.argsort(-badness, kind="stable")
     return [str(found["quantity"].values[position]) for position in order[:n]]
 
@@ -323,12 +327,13 @@ def _labeller(tree: xr.DataTree) -> Any:
 
     quantities = map(str, tree["posterior"].to_dataset()["quantity"].values)
     skills = [skill for quantity in quantities for skill in QUOTED.findall(quantity)]
-    short = dict(zip(skills, short_labels(skills, WRAP_AT - 6), strict=True))
+    names = [ast.literal_eval(skill) for skill in skills]
+    short = dict(zip(skills, short_labels(names, WRAP_AT - 6), strict=True))
 
     class Short(NoVarLabeller):  # type: ignore[misc, unused-ignore]
         def make_label_vert(self, var_name: Any, sel: Any, isel: Any) -> str:
             quantity = str(sel.get("quantity", var_name))
-            name = QUOTED.sub(lambda found: f"'{short[found[1]]}'", quantity)
+            name = QUOTED.sub(lambda found: f"'{short[found[0]]}'", quantity)
             return "\n".join(textwrap.wrap(name, WRAP_AT, break_long_words=False))
 
         def make_label_flat(self, var_name: Any, sel: Any, isel: Any) -> str:

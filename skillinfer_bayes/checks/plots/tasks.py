@@ -119,8 +119,7 @@ def _task_draws(profile: Profile, task: Task) -> FloatArray:
     """Posterior draws of the match score, (S,)."""
     context = profile._context
     draws = profile.draws().isel(agent=0).values.reshape(-1, len(profile.skills))
-    scores: FloatArray = context.to_task_units(draws) @ context.weights(task)
-    return scores
+    return context.task_scores(draws, context.weights(task))
 
 
 def _density(draws: FloatArray) -> tuple[FloatArray, FloatArray]:
