@@ -23,7 +23,7 @@ demo: $(VENV)/.ready-run
 	@$(BIN)/skillinfer-bayes demo
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.ready-dev
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
