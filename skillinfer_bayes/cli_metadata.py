@@ -31,8 +31,8 @@ def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
     dict
         From agents to their entries. In CSV, true and false become truth values, and texts become
         numbers where those would be written just like them; if a column has other texts of digits,
-        such as 3.10, 007 or 2024_06, all its cells stay texts, of which limits still read plain
-        decimals. What is known to be a number, as costs are, becomes one in any case.
+        such as 3.10, 007 or 2024_06, all its cells stay texts, which limits still read
+        as numbers. What is known to be a number, as costs are, becomes one in any case.
 
     Raises
     ------

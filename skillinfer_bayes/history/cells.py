@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from skillinfer_bayes.exceptions import (
     UnknownSkillError,
     closest_match_hint,
 )
-from skillinfer_bayes.history.links import BoolArray, FloatArray, as_float
+from skillinfer_bayes.history.links import BoolArray, FloatArray, as_float, is_number
 
 
 def read_labels(
@@ -116,16 +114,12 @@ def _read_column(
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     cells = column.tolist()
     missing = column.isna().tolist()
-    bad = [i for i, cell in enumerate(cells) if not missing[i] and not _is_number(cell)]
+    bad = [i for i, cell in enumerate(cells) if not missing[i] and not is_number(cell)]
     if bad:
         raise error(_not_numeric(argument, agents, skill, cells, bad, len(cells)))
     return np.array(
         [np.nan if gone else as_float(cell) for cell, gone in zip(cells, missing, strict=True)]
     )
-
-
-def _is_number(cell: object) -> bool:
-    return isinstance(cell, numbers.Real | Decimal) and not isinstance(cell, bool | np.bool_)
 
 
 def _kind(argument: str) -> str:

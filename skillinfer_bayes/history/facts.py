@@ -169,22 +169,22 @@ def read_covariates(
         elif frame[name].dtype == object:
             frame[name] = frame[name].map(lambda cell: int(cell) if _is_flag(cell) else cell)
     values = read_numbers(frame, "covariates", agents, names, error=error)
-    empty = np.argwhere(np.isnan(values))
-    if len(empty):
-        row, column = (int(i) for i in empty[0])
-        raise error(
-            f"`covariates` must be complete, got an empty cell for agent {agents[row]!r}, "
-            f"covariate {names[column]!r}; fill it first, for example with "
-            "covariates.fillna(covariates.median())"
-        )
-    large = np.argwhere(np.abs(values) > LARGEST_COVARIATE)
-    if len(large):
-        row, column = (int(i) for i in large[0])
-        raise error(
-            f"`covariates` must be at most {LARGEST_COVARIATE:g} in size, got "
-            f"{values[row, column]:g} for agent {agents[row]!r}, covariate {names[column]!r}; give "
-            "it in a larger unit"
-        )
+    fill = "fill it first, for example with covariates.fillna(covariates.median())"
+    for bad, rule, fix in (
+        (np.isnan(values), "complete, got an empty cell", fill),
+        (
+            np.abs(values) > LARGEST_COVARIATE,
+            f"at most {LARGEST_COVARIATE:g} in size, got {{:g}}",
+            "give it in a larger unit",
+        ),
+    ):
+        cells = np.argwhere(bad)
+        if len(cells):
+            row, column = (int(i) for i in cells[0])
+            raise error(
+                f"`covariates` must be {rule.format(values[row, column])} for agent "
+                f"{agents[row]!r}, covariate {names[column]!r}; {fix}"
+            )
     return values, names
 
 

@@ -190,6 +190,11 @@ class Scale:
         return Links.of((self,), shape=()).derivative(np.asarray(score, dtype=np.float64))
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a real number of any class, and no truth value."""
+    return isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool | np.bool_)
+
+
 def as_float(value: SupportsFloat) -> float:
     """Give a number as a float, infinite where it is too large for one."""
     try:

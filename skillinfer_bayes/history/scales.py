@@ -11,10 +11,8 @@ mean and standard deviation centre and scale what comes out.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,15 @@ from skillinfer_bayes.exceptions import (
     UnknownSkillError,
     closest_match_hint,
 )
-from skillinfer_bayes.history.links import BoolArray, FloatArray, Links, Scale, ScaleSpec, as_float
+from skillinfer_bayes.history.links import (
+    BoolArray,
+    FloatArray,
+    Links,
+    Scale,
+    ScaleSpec,
+    as_float,
+    is_number,
+)
 
 __all__ = ["Scale", "ScaleSpec", "Scales", "check_score", "check_scores"]
 
@@ -248,10 +254,6 @@ def _is_missing(value: object) -> bool:
     return value is None or value is pd.NA or value is pd.NaT
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool | np.bool_)
-
-
 def _place(skill: str, agent: str | None) -> str:
     return f"skill {skill!r}" if agent is None else f"agent {agent!r}, skill {skill!r}"
 
@@ -303,10 +305,10 @@ def check_score(
         If the score is missing, not a number, infinite, or outside the bounds.
     """
     place = _place(skill, agent)
-    if _is_missing(value) or (_is_number(value) and math.isnan(as_float(value))):  # type: ignore[arg-type]
+    if _is_missing(value) or (is_number(value) and math.isnan(as_float(value))):  # type: ignore[arg-type]
         fix = "leave the skill out if it was not measured"
         raise error(f"`{argument}` must be a number, got {value} for {place}; {fix}")
-    if not _is_number(value):
+    if not is_number(value):
         fix = "convert it to a number"
         raise error(f"`{argument}` must be a number, got {value!r} for {place}; {fix}")
     number = as_float(value)  # type: ignore[arg-type]
