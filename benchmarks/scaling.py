@@ -1,8 +1,9 @@
 """How a fit's time grows with skills K and agents N, complete and half missing.
 
 The cost of one gradient is timed for the model with normal tails, whose complete rows collapse to
-their sufficient statistics, and for the default. Fits are timed where the gradient's cost says that
-they will end within `--patience` seconds; the others are said to be left out.
+their sufficient statistics (not with `--items`), and for the default or `--tails`. Fits are timed
+where the gradient's cost says that they will end within `--patience` seconds; the others are said
+to be left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from skillinfer_bayes.exceptions import ConvergenceWarning, HistoryWarning
 from skillinfer_bayes.inference.kernels import compile_for_nutpie
 from skillinfer_bayes.inference.model import build_model
 from skillinfer_bayes.inference.posterior import KEPT
+from skillinfer_bayes.inference.priors import TAILS
 from skillinfer_bayes.testing import simulate_history
 
 SKILLS = (5, 10, 20, 40, 80, 160)
@@ -29,13 +31,13 @@ DRAWS = 200
 LEAPFROGS = 40  # a draw's gradients, roughly, to guess a fit's time
 
 
-def history_of(n_agents: int, n_skills: int, missing: float) -> History:
+def history_of(n_agents: int, n_skills: int, missing: float, n_items: int | None) -> History:
     simulation = simulate_history(
         n_agents, n_skills, rank=2, missing=missing, bounded=True, random_seed=1
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HistoryWarning)
-        return History.from_dataframe(simulation.scores)
+        return History.from_dataframe(simulation.scores, n_items=n_items)
 
 
 def gradient_seconds(history: History, priors: Priors) -> float:
@@ -61,12 +63,14 @@ def gradient_seconds(history: History, priors: Priors) -> float:
     return median(times)
 
 
-def fit(history: History) -> tuple[float, float, int]:
+def fit(history: History, priors: Priors) -> tuple[float, float, int]:
     """Seconds of a default fit of 2 x 200 draws, smallest bulk ESS, divergences."""
     settings = SamplerSettings(draws=DRAWS, tune=DRAWS, chains=2, random_seed=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        population = Population.from_history(history, settings=settings, progressbar=False)
+        population = Population.from_history(
+            history, priors=priors, settings=settings, progressbar=False
+        )
     seconds = population.settings["seconds"]["sample"]
     return seconds, population.convergence.ess_bulk, population.convergence.divergences
 
@@ -75,8 +79,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--skills", type=int, nargs="+", default=SKILLS)
     parser.add_argument("--agents", type=int, nargs="+", default=AGENTS)
+    parser.add_argument("--items", type=int, help="items behind every score; each row its errors")
+    parser.add_argument("--tails", choices=TAILS, default="auto", help="instead of the default's")
     parser.add_argument("--patience", type=float, default=60.0)
     chosen = parser.parse_args()
+    priors = Priors(tails=chosen.tails)
     print_machine()
     header = ["skills", "agents", "missing", "tails", "normal_ms", "default_ms"]
     header += ["fit_s", "ess", "ess_per_s", "divergences"]
@@ -85,12 +92,12 @@ def main() -> None:
     for n_skills in chosen.skills:
         for n_agents in chosen.agents:
             for missing in (0.0, 0.5):
-                history = history_of(n_agents, n_skills, missing)
-                resolved = Priors().resolve_for(history)
+                history = history_of(n_agents, n_skills, missing, chosen.items)
+                resolved = priors.resolve_for(history)
                 plain = gradient_seconds(history, Priors(tails="normal"))
                 default = plain
                 if resolved.tails != "normal":
-                    default = gradient_seconds(history, Priors())
+                    default = gradient_seconds(history, priors)
                 guess = default * LEAPFROGS * 2 * DRAWS
                 row: list[object] = [n_skills, n_agents, missing, resolved.tails]
                 costs[n_skills, n_agents, missing] = plain
@@ -98,7 +105,7 @@ def main() -> None:
                 if guess > chosen.patience:
                     row += [f"~{guess:.0f}", "-", "-", "-"]
                 else:
-                    seconds, ess, divergences = fit(history)
+                    seconds, ess, divergences = fit(history, priors)
                     row += [seconds, ess, ess / seconds, divergences]
                 rows.append(row)
                 print(

@@ -98,6 +98,10 @@ class History:
         if not self.skill_descriptions:
             object.__setattr__(self, "skill_descriptions", ("",) * len(self.skills))
 
+    def __setstate__(self, state: Mapping[str, object]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()  # an unpickled array can be written to
+
     @classmethod
     def from_dataframe(
         cls,

@@ -170,6 +170,46 @@ def gather_lanes(
     return widest
 
 
+@numba.njit(cache=True)
+def invert_systems(
+    covariance: NDArray[np.float64],
+    error_var: NDArray[np.float64],
+    first: NDArray[np.int64],
+    size: NDArray[np.int64],
+    index: NDArray[np.int64],
+    lanes: NDArray[np.float64],
+    inverses: NDArray[np.float64],
+    log_dets: NDArray[np.float64],
+) -> None:
+    """Put the inverses of the first systems' A into inverses[:, :, w], lower triangles at least.
+
+    There are as many as `lanes` takes, which is used up. A log det is not finite where A is not
+    positive definite.
+    """
+    n_systems = min(len(size), lanes.shape[2])
+    if n_systems >= FEWEST_LANES:
+        widest = gather_lanes(covariance, error_var, first, size, index, lanes)
+        invert_lanes(lanes, inverses, log_dets, widest)
+        return
+    work, inverse = np.empty(covariance.shape), np.empty(covariance.shape)
+    for w in range(n_systems):
+        m = size[w]
+        gather(covariance, error_var[first[w]], index[w], m, work)
+        log_dets[w] = invert(work, inverse, m)
+        inverses[:m, :m, w] = inverse[:m, :m]
+
+
+@numba.njit(cache=True)
+def take_inverse(
+    inverses: NDArray[np.float64], w: int, m: int, inverse: NDArray[np.float64]
+) -> None:
+    """Make inverse[:m, :m] the symmetric matrix of which inverses[:m, :m, w] has a triangle."""
+    for a in range(m):
+        for b in range(a + 1):
+            inverse[a, b] = inverses[a, b, w]
+            inverse[b, a] = inverses[a, b, w]
+
+
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _add_scatter(
     scatter: NDArray[np.float64],
@@ -223,7 +263,6 @@ def student_rows(
     lanes = np.empty((n_skills, n_skills, n_lanes))
     inverses = np.empty((n_skills, n_skills, n_lanes))
     log_dets = np.empty(n_lanes)
-    work = np.empty((n_skills, n_skills))
     inverse = np.empty((n_skills, n_skills))
     residual = np.empty(n_skills)
     alpha = np.empty(n_skills)
@@ -232,26 +271,24 @@ def student_rows(
     grad_cov = np.zeros((n_skills, n_skills))  # its lower triangle, until the end
     logp = 0.0
     for system in range(n_systems):
+        m, skills = size[system], index[system]
         w = system % n_lanes
         if w == 0:
-            together = n_systems - system >= FEWEST_LANES
-            if together:
-                widest = gather_lanes(
-                    covariance, error_var, first[system:], size[system:], index[system:], lanes
-                )
-                invert_lanes(lanes, inverses, log_dets, widest)
-        m, skills = size[system], index[system]
-        if together:
-            log_det = log_dets[w]
-            for a in range(m):
-                for b in range(a + 1):
-                    inverse[a, b] = inverses[a, b, w]
-                    inverse[b, a] = inverses[a, b, w]
-        else:
-            gather(covariance, error_var[first[system]], skills, m, work)
-            log_det = invert(work, inverse, m)
+            rest = slice(system, None)
+            invert_systems(
+                covariance,
+                error_var,
+                first[rest],
+                size[rest],
+                index[rest],
+                lanes,
+                inverses,
+                log_dets,
+            )
+        log_det = log_dets[w]
         if not math.isfinite(log_det):
             return np.asarray(-math.inf), grad_mean, grad_cov, np.asarray(0.0)
+        take_inverse(inverses, w, m, inverse)
         for row in range(first[system], first[system + 1]):
             n = count[row]
             for a in range(m):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from skillinfer_bayes.exceptions import ConfigError, closest_match_hint
+from skillinfer_bayes.exceptions import ConfigError, HistoryError, closest_match_hint
 
 if TYPE_CHECKING:
     from skillinfer_bayes.history.table import History
@@ -255,6 +255,11 @@ class Priors:
 
     def resolve_for(self, history: History) -> Priors:
         """Replace `"auto"` and a missing rank by what they mean for a history."""
+        if not hasattr(history, "observed"):
+            raise HistoryError(
+                f"`history` must be a History, got {type(history).__name__}; make one with "
+                "`History.from_dataframe`"
+            )
         n_scores = int(history.observed.sum())
         return self.resolve(history.n_skills, n_scores, history.n_agents)
 

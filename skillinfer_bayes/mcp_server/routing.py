@@ -127,13 +127,18 @@ def evaluation_plan(
         skills=skills,
     )
     rows = plan.table.to_dict(orient="records")
+    notes = _named_cautions(agents)
+    if len(rows) > most:
+        notes.append(
+            f"these are the first {most} of {len(rows)} measurements; `most` sets how many"
+        )
     return {
         "method": plan.method,
         "verdict": plan.verdict,
         "worth_measuring": plan.worth_measuring,
         "expected_regret": plan.expected_regret,
         "measurements": [_measurement(row) for row in rows[:most]],
-        "notes": _named_cautions(agents),
+        "notes": notes,
     }
 
 

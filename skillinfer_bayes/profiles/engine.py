@@ -52,6 +52,12 @@ class Summary(NamedTuple):
     upper: FloatArray
 
 
+def check_kind(kind: object) -> None:
+    """Raise ConfigError unless this is what a prediction can be of."""
+    if kind not in ("skill", "score"):
+        raise ConfigError(f"`kind` must be 'skill' or 'score', got {kind!r}")
+
+
 @dataclass(frozen=True, eq=False)
 class Engine:
     """Posterior draws and scales, ready to be conditioned on evidence."""
@@ -105,8 +111,7 @@ class Engine:
 
     def _extra_var(self, kind: Kind) -> FloatArray:
         """Variance that a new measurement adds to the latent skill, (K,)."""
-        if kind not in ("skill", "score"):
-            raise ConfigError(f"`kind` must be 'skill' or 'score', got {kind!r}")
+        check_kind(kind)
         extra = np.full(len(self.scales), DEFAULT_ERROR_SD**2 if kind == "score" else 0.0)
         return np.where(self._counted, 0.0, extra)
 

@@ -17,7 +17,7 @@ from skillinfer_bayes.history.cells import read_flag
 from skillinfer_bayes.inference.design import plain_facts
 from skillinfer_bayes.profiles import stored
 from skillinfer_bayes.profiles.context import Context
-from skillinfer_bayes.profiles.engine import Kind, check_ci_prob
+from skillinfer_bayes.profiles.engine import Kind, check_ci_prob, check_kind
 from skillinfer_bayes.profiles.evidence import Evidence, Observation, evidence_of_one
 from skillinfer_bayes.profiles.extrapolation import caution
 from skillinfer_bayes.profiles.measured import read_score, read_scores
@@ -211,6 +211,7 @@ class Profile:
     def _table(self, ci_prob: float, kind: Kind) -> pd.DataFrame:
         """One row per skill; computed when first asked for after a change."""
         check_ci_prob(ci_prob)
+        check_kind(kind)
         key = (ci_prob, kind)
         if key not in self._tables:
             summary = self._context.engine.summarise(self._evidence, ci_prob=ci_prob, kind=kind)
@@ -377,10 +378,9 @@ class Profile:
         PopulationMismatchError
             If the profile belongs to another population.
         InputError
-            If the mapping is no profile.
+            If the mapping is no profile, or `population` no Population.
         """
-        agent = stored.agent_of(given)
-        profile: Profile = population.profile(agent=agent, **stored.known_of(given))
+        profile: Profile = stored.start(given, population)
         for skill, measurements in stored.measurements_of(given, profile.population_id).items():
             for one in measurements:
                 profile.observe(skill, **one)

@@ -35,6 +35,17 @@ def profile_to_dict(
     }
 
 
+def start(given: Mapping[str, Any], population: Any) -> Any:
+    """Start a stored profile's agent anew; InputError if this is no profile or no Population."""
+    agent, known = agent_of(given), _known_of(given)
+    if not hasattr(population, "profile"):
+        raise InputError(
+            "`population` must be the Population that the profile was made with, got "
+            f"{type(population).__name__}; load it with `Population.load`"
+        )
+    return population.profile(agent=agent, **known)
+
+
 def agent_of(given: Mapping[str, Any]) -> str:
     """Name of a stored profile's agent; InputError if this is no profile."""
     candidate: object = given  # callers may hold anything that JSON can
@@ -51,7 +62,7 @@ def agent_of(given: Mapping[str, Any]) -> str:
     return str(agent)
 
 
-def known_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def _known_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Group and covariates of a stored profile; InputError if they are not what they should be."""
     group, covariates = given.get("group"), given.get("covariates")
     if group is not None and not isinstance(group, str):

@@ -203,6 +203,8 @@ def test_nothing_is_shared_with_the_caller(scores):
     assert copy.copy(history).data_hash == digest
     with pytest.raises(ValueError, match="read-only"):
         history.values[0, 0] = 0.0
+    with pytest.raises(ValueError, match="read-only"):
+        pickle.loads(pickle.dumps(history)).values[0, 0] = 0.0  # noqa: S301
     with pytest.raises(AttributeError, match="cannot assign"):
         history.agents = ()
 

@@ -11,7 +11,7 @@ from pytensor.compile.mode import Mode
 from scipy import stats
 from scipy.special import logsumexp
 
-from skillinfer_bayes.exceptions import ConfigError
+from skillinfer_bayes.exceptions import ConfigError, HistoryError
 from skillinfer_bayes.history.table import History
 from skillinfer_bayes.inference.design import Design
 from skillinfer_bayes.inference.model import (
@@ -140,6 +140,11 @@ def test_a_single_skill_has_no_correlations(scores, rng, covariance, tails) -> N
     point = somewhere(model, rng)
     assert np.isfinite(model.compile_logp(mode=PLAIN)(point))
     assert np.isfinite(model.compile_dlogp(mode=PLAIN)(point)).all()
+
+
+def test_a_table_is_no_history(scores) -> None:
+    with pytest.raises(HistoryError, match="`history` must be a History, got DataFrame; make one"):
+        build_model(scores)
 
 
 def test_auto_builds_factors_and_lkj_with_classes_for_few_skills(history) -> None:

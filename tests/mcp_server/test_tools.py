@@ -277,9 +277,12 @@ class TestTasks:
         assert {row["skill"] for row in found["measurements"]} <= {"math", "code"}
         assert found["verdict"]
         assert all(row["information"] > 0.0 for row in found["measurements"])
+        all_rows = call("next_evaluations", most=1000)["measurements"]
         whole = call("next_evaluations", most=3)
         assert whole["expected_regret"] is None
         assert len(whole["measurements"]) == 3
+        cut = f"these are the first 3 of {len(all_rows)} measurements; `most` sets how many"
+        assert cut in whole["notes"]
 
     def test_prompt(self, call, agents, direct):
         facts = {name: dict(row) for name, row in demo.METADATA.items()}

@@ -255,3 +255,5 @@ def test_options_are_named_when_they_are_unknown(profiles) -> None:
         profiles.to_dataset(method="x")
     with pytest.raises(ConfigError, match="`kind` must be"):
         profiles.draws(kind="latent")
+    with pytest.raises(ConfigError, match=r"`kind` must be 'skill' or 'score', got \['skill'\]"):
+        profiles[profiles.agents[0]].predict(kind=["skill"])

@@ -44,6 +44,12 @@ def test_an_agent_has_a_name(population, agent) -> None:
         Profile.from_dict(population.profile().to_dict() | {"agent": agent}, population)
 
 
+@pytest.mark.parametrize("other", [None, "population.nc"])
+def test_a_profile_is_read_with_its_population(population, other) -> None:
+    with pytest.raises(InputError, match=r"`population` must be the Population .* got (None|s)"):
+        Profile.from_dict(population.profile().to_dict(), other)
+
+
 def test_an_agent_may_be_a_number_or_left_out(population) -> None:
     stored = population.profile("x").to_dict()
     assert Profile.from_dict(stored | {"agent": 7}, population).agent == "7"
