@@ -102,7 +102,9 @@ def class_rows(
     for system in range(len(size)):
         m, skills = size[system], index[system]
         w = system % n_lanes
-        if w == 0:
+        if (
+            w == 0
+        ):  # as in `student_rows`: a function of so many arrays costs a third of a small row
             rest = slice(system, None)
             invert_systems(
                 covariance,
